@@ -1,0 +1,12 @@
+//! What is remembered of traffic. So far: metrics.
+//!
+//! Knows no HTTP and no prompt: a [`Settlement`] carries names, numbers and closed lists only.
+
+mod metrics;
+mod settlement;
+
+pub use metrics::{Metrics, MetricsError, WORKER_STATES};
+pub use settlement::{AttemptMade, RequestOutcome, Settlement};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! The table of metric names and the only place that writes them.
+//!
+//! Label values come from closed lists and from configured target ids, so every label set is bounded.
+
+use policy::TargetId;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::Settlement;
+
+/// Why metrics could not be registered or rendered; a defect, not an operational state.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics: {0}")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// The `state` label values of `tidegate_worker_state`.
+pub const WORKER_STATES: [&str; 5] = ["stopped", "starting", "ready", "draining", "failed"];
+
+const NO_TARGET: &str = "none";
+const TTFT_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+const DURATION_BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+const ROUTE_BUCKETS: &[f64] = &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.025];
+
+/// Every metric of the process, in a registry of its own.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    attempts: IntCounterVec,
+    duration: HistogramVec,
+    time_to_first_token: HistogramVec,
+    route_duration: HistogramVec,
+    input_tokens: IntCounterVec,
+    output_tokens: IntCounterVec,
+    in_flight: IntGauge,
+    worker_state: IntGaugeVec,
+    worker_restarts: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers the table.
+    ///
+    /// # Errors
+    /// When two metrics share a name.
+    pub fn new(version: &str) -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok::<_, prometheus::Error>(vec)
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok::<_, prometheus::Error>(vec)
+        };
+        let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
+            let vec = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok::<_, prometheus::Error>(vec)
+        };
+        let in_flight = IntGauge::new("tidegate_in_flight_requests", "Requests being handled now.")?;
+        registry.register(Box::new(in_flight.clone()))?;
+        gauge("tidegate_build_info", "Always 1; the version is the label.", &["version"])?
+            .with_label_values(&[version])
+            .set(1);
+        Ok(Self {
+            requests: counter(
+                "tidegate_requests_total",
+                "Chat completions finished, by the target that answered (none: nobody did).",
+                &["target", "locality", "outcome"],
+            )?,
+            attempts: counter(
+                "tidegate_attempts_total",
+                "Attempts on targets, by how each ended.",
+                &["target", "outcome"],
+            )?,
+            duration: histogram(
+                "tidegate_request_duration_seconds",
+                "From the start of the request to the end of the answer.",
+                &["target", "locality", "stream"],
+                DURATION_BUCKETS,
+            )?,
+            time_to_first_token: histogram(
+                "tidegate_time_to_first_token_seconds",
+                "From the start of the request to the first content of a stream.",
+                &["target", "locality"],
+                TTFT_BUCKETS,
+            )?,
+            route_duration: histogram(
+                "tidegate_route_duration_seconds",
+                "Time taken to decide where a request goes.",
+                &[],
+                ROUTE_BUCKETS,
+            )?,
+            input_tokens: counter(
+                "tidegate_input_tokens_total",
+                "Prompt tokens as reported by the target.",
+                &["target", "locality"],
+            )?,
+            output_tokens: counter(
+                "tidegate_output_tokens_total",
+                "Answer tokens as reported by the target.",
+                &["target", "locality"],
+            )?,
+            worker_state: gauge(
+                "tidegate_worker_state",
+                "1 for the state that a local worker is in, 0 for the others.",
+                &["target", "state"],
+            )?,
+            worker_restarts: gauge(
+                "tidegate_worker_restarts",
+                "Restarts of a local worker since the gateway started.",
+                &["target"],
+            )?,
+            in_flight,
+            registry,
+        })
+    }
+
+    /// Counts one finished exchange.
+    pub fn settle(&self, settlement: &Settlement) {
+        let (target, locality) = match &settlement.target {
+            Some((target, locality)) => (target.as_str(), locality.as_str()),
+            None => (NO_TARGET, NO_TARGET),
+        };
+        let stream = if settlement.stream { "true" } else { "false" };
+        self.requests.with_label_values(&[target, locality, settlement.outcome.as_str()]).inc();
+        self.duration.with_label_values(&[target, locality, stream]).observe(settlement.duration.as_secs_f64());
+        for attempt in &settlement.attempts {
+            self.attempts.with_label_values(&[attempt.target.as_str(), attempt.outcome.as_str()]).inc();
+        }
+        if let Some(time) = settlement.time_to_first_token {
+            self.time_to_first_token.with_label_values(&[target, locality]).observe(time.as_secs_f64());
+        }
+        if let Some(time) = settlement.route_time {
+            self.route_duration.with_label_values::<&str>(&[]).observe(time.as_secs_f64());
+        }
+        if let Some(tokens) = settlement.input_tokens {
+            self.input_tokens.with_label_values(&[target, locality]).inc_by(tokens);
+        }
+        if let Some(tokens) = settlement.output_tokens {
+            self.output_tokens.with_label_values(&[target, locality]).inc_by(tokens);
+        }
+    }
+
+    /// One more request is being handled.
+    pub fn enter(&self) {
+        self.in_flight.inc();
+    }
+
+    /// One request less is being handled.
+    pub fn leave(&self) {
+        self.in_flight.dec();
+    }
+
+    /// Requests being handled now.
+    #[must_use]
+    pub fn in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
+    /// Shows the state of a local worker; `state` is one of [`WORKER_STATES`].
+    pub fn show_worker(&self, target: &TargetId, state: &str, restarts: u64) {
+        for known in WORKER_STATES {
+            self.worker_state.with_label_values(&[target.as_str(), known]).set(i64::from(known == state));
+        }
+        self.worker_restarts.with_label_values(&[target.as_str()]).set(i64::try_from(restarts).unwrap_or(i64::MAX));
+    }
+
+    /// The text exposition format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric cannot be encoded.
+    pub fn render(&self) -> Result<Vec<u8>, MetricsError> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,77 @@
+//! What a settlement does to the rendered metrics.
+
+use std::time::Duration;
+
+use policy::{Locality, Outcome, TargetId};
+
+use crate::*;
+
+fn settled(outcome: RequestOutcome) -> Settlement {
+    let target = TargetId::new("local/small").unwrap();
+    Settlement {
+        target: Some((target.clone(), Locality::Device)),
+        outcome,
+        stream: true,
+        duration: Duration::from_millis(1500),
+        route_time: Some(Duration::from_micros(3)),
+        time_to_first_token: Some(Duration::from_millis(40)),
+        input_tokens: Some(7),
+        output_tokens: Some(21),
+        attempts: vec![
+            AttemptMade { target: target.clone(), outcome: Outcome::ConnectionLost },
+            AttemptMade { target, outcome: Outcome::Answered },
+        ],
+    }
+}
+
+fn rendered(metrics: &Metrics) -> String {
+    String::from_utf8(metrics.render().unwrap()).unwrap()
+}
+
+#[test]
+fn a_settlement_moves_every_metric_it_carries() {
+    let metrics = Metrics::new("1.2.3").unwrap();
+    metrics.settle(&settled(RequestOutcome::Answered));
+    let text = rendered(&metrics);
+    for line in [
+        r#"tidegate_requests_total{locality="device",outcome="answered",target="local/small"} 1"#,
+        r#"tidegate_attempts_total{outcome="connection_lost",target="local/small"} 1"#,
+        r#"tidegate_attempts_total{outcome="answered",target="local/small"} 1"#,
+        r#"tidegate_output_tokens_total{locality="device",target="local/small"} 21"#,
+        r#"tidegate_input_tokens_total{locality="device",target="local/small"} 7"#,
+        r#"tidegate_time_to_first_token_seconds_bucket{locality="device",target="local/small",le="0.05"} 1"#,
+        r#"tidegate_request_duration_seconds_sum{locality="device",stream="true",target="local/small"} 1.5"#,
+        r#"tidegate_route_duration_seconds_bucket{le="0.000005"} 1"#,
+        r#"tidegate_build_info{version="1.2.3"} 1"#,
+    ] {
+        assert!(text.contains(line), "missing {line} in\n{text}");
+    }
+}
+
+#[test]
+fn a_request_nobody_answered_is_counted_under_none() {
+    let metrics = Metrics::new("0").unwrap();
+    metrics.settle(&Settlement { target: None, attempts: vec![], ..settled(RequestOutcome::Invalid) });
+    let line = r#"tidegate_requests_total{locality="none",outcome="invalid",target="none"} 1"#;
+    assert!(rendered(&metrics).contains(line));
+}
+
+#[test]
+fn a_worker_is_in_one_state_at_a_time() {
+    let metrics = Metrics::new("0").unwrap();
+    let target = TargetId::new("local/small").unwrap();
+    metrics.show_worker(&target, "starting", 0);
+    metrics.show_worker(&target, "ready", 2);
+    let text = rendered(&metrics);
+    assert!(text.contains(r#"tidegate_worker_state{state="ready",target="local/small"} 1"#));
+    assert!(text.contains(r#"tidegate_worker_state{state="starting",target="local/small"} 0"#));
+    assert!(text.contains(r#"tidegate_worker_restarts{target="local/small"} 2"#));
+}
+
+#[test]
+fn outcome_labels_are_distinct() {
+    let mut words: Vec<_> = RequestOutcome::ALL.iter().map(|o| o.as_str()).collect();
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words.len(), RequestOutcome::ALL.len());
+}
