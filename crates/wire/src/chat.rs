@@ -1,0 +1,20 @@
+//! OpenAI's chat completions: the request, the whole answer and the pieces of a streamed answer.
+//!
+//! Nothing here knows where a request goes or why.
+
+mod chunk;
+mod completion;
+mod messages;
+mod reading;
+mod request;
+mod request_error;
+mod upstream_body;
+
+pub use chunk::{ChatChunk, ChunkChoice, ChunkError};
+pub use completion::{ChatCompletion, CompletionError};
+pub use messages::{MESSAGES_MAX, MessagesSummary, ROLE_BYTES_MAX};
+pub use request::{
+    CHOICES_MAX, ChatRequest, METADATA_WORD_BYTES_MAX, MODEL_NAME_BYTES_MAX, OBJECT_KEYS_MAX, ResponseFormat,
+};
+pub use request_error::RequestError;
+pub use upstream_body::UsageInStream;

@@ -1,0 +1,109 @@
+//! The chunks that targets send.
+
+use super::*;
+
+fn parse(data: &str) -> ChatChunk<'_> {
+    ChatChunk::parse(data.as_bytes()).unwrap_or_else(|error| panic!("{error}: {data}"))
+}
+
+#[test]
+fn sees_content_of_every_kind() {
+    let check = |choice: &str, expected: bool| {
+        assert_eq!(parse(&format!(r#"{{"choices":[{choice}]}}"#)).has_content(), expected, "{choice}");
+    };
+    check(r#"{"delta":{"content":"a"}}"#, true);
+    check(r#"{"delta":{"content":" "}}"#, true);
+    check(r#"{"delta":{"content":"\n"}}"#, true);
+    check(r#"{"delta":{"role":"assistant","content":""}}"#, false);
+    check(r#"{"delta":{"role":"assistant","content":null,"refusal":null}}"#, false);
+    check(r#"{"delta":{}}"#, false);
+    check(r#"{"delta":null,"finish_reason":"stop"}"#, false);
+    check("{}", false);
+    check(r#"{"delta":{"reasoning_content":"hm"}}"#, true);
+    check(r#"{"delta":{"reasoning":"hm"}}"#, true);
+    check(r#"{"delta":{"refusal":"no"}}"#, true);
+    check(r#"{"delta":{"tool_calls":[{"index":0,"function":{"name":"f"}}]}}"#, true);
+    check(r#"{"delta":{"tool_calls":[ ]}}"#, false);
+    check(r#"{"delta":{"function_call":{"name":"f"}}}"#, true);
+    check(r#"{"delta":{"audio":{"id":"a"}}}"#, true);
+    check(r#"{"delta":{"audio":{}}}"#, false);
+    check(r#"{"delta":{"content":[{"type":"text","text":"a"}]}}"#, true);
+    check(r#"{"message":{"content":"a"}}"#, true);
+    check(r#"{"text":"a"}"#, true);
+}
+
+#[test]
+fn reads_choices_one_by_one() {
+    let chunk = parse(
+        r#"{"choices":[{"index":1,"delta":{"content":"a"},"finish_reason":null},
+            {"index":0,"delta":{},"finish_reason":"tool\u005fcalls"},{"index":"x","finish_reason":""}]}"#,
+    );
+    let choice = |index, finish_reason: Option<&'static str>, has_content| ChunkChoice {
+        index,
+        finish_reason: finish_reason.map(Cow::Borrowed),
+        has_content,
+    };
+    assert_eq!(chunk.choices, [choice(1, None, true), choice(0, Some("tool_calls"), false), choice(0, None, false)]);
+    assert!(chunk.has_finish_reason());
+    assert!(!parse(r#"{"choices":[{"finish_reason":""}]}"#).has_finish_reason());
+}
+
+#[test]
+fn tells_usage_frames_from_others() {
+    let check = |data: &str, only: bool, without: Option<&str>| {
+        let chunk = parse(data);
+        assert_eq!(chunk.is_usage_only(), only, "{data}");
+        assert_eq!(chunk.without_usage().as_deref(), without, "{data}");
+    };
+    let usage = r#""usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}"#;
+    check(&format!(r#"{{"choices":[],{usage}}}"#), true, Some(r#"{"choices":[]}"#));
+    check(&format!("{{{usage}}}"), true, Some("{}"));
+    check(
+        &format!(r#"{{"choices":[{{"delta":{{}}}}],{usage},"x":1}}"#),
+        false,
+        Some(r#"{"choices":[{"delta":{}}],"x":1}"#),
+    );
+    check(
+        r#"{"id":"a", "usage" : null , "choices":[{"usage":1}]}"#,
+        false,
+        Some(r#"{"id":"a" , "choices":[{"usage":1}]}"#),
+    );
+    check(r#"{"\u0075sage":null,"a":1e400,"b":"\u00e9"}"#, false, Some(r#"{"a":1e400,"b":"\u00e9"}"#));
+    check(r#"{"choices":[]}"#, false, None);
+    check(r#"{"choices":[],"prompt_filter_results":[]}"#, false, None);
+    let counted = format!("{{{usage}}}");
+    assert_eq!(parse(&counted).usage.map(|usage| usage.total_tokens), Some(3));
+}
+
+#[test]
+fn sees_errors_in_the_middle_of_a_stream() {
+    let check = |data: &str, message: Option<&str>| {
+        let chunk = parse(data);
+        assert_eq!(chunk.error.as_ref().map(|error| error.message.as_str()), message, "{data}");
+        assert!(!chunk.is_usage_only());
+    };
+    check(r#"{"error":{"message":"slot lost","type":"server_error","code":500}}"#, Some("slot lost"));
+    check(r#"{"error":"slot lost"}"#, Some("slot lost"));
+    check(r#"{"object":"error","message":"slot lost"}"#, Some("slot lost"));
+    check(r#"{"choices":[],"error":{"code":502,"message":"gone"},"usage":{"prompt_tokens":1}}"#, Some("gone"));
+    check(r#"{"error":null,"choices":[{"delta":{"content":"a"}}]}"#, None);
+}
+
+#[test]
+fn refuses_what_is_no_chunk() {
+    for data in [
+        "",
+        "[DONE]",
+        "[]",
+        "null",
+        "{",
+        "{} {}",
+        "{\"choices\":7}",
+        "{\"choices\":[7]}",
+        "{\"choices\":[{\"delta\":\"a\"}]}",
+    ] {
+        assert_eq!(ChatChunk::parse(data.as_bytes()).unwrap_err(), ChunkError, "{data}");
+    }
+    assert!(ChatChunk::parse(b"{\"a\":\"\xff\"}").is_err());
+    assert!(ChatChunk::parse("{\"choices\":".repeat(100_000).as_bytes()).is_err());
+}

@@ -1,0 +1,26 @@
+//! Bytes to types and back, for every API dialect that Tidegate speaks: OpenAI's chat completions, its event streams, its
+//! model list and its errors.
+//!
+//! Typed where Tidegate decides, lossless everywhere else: what a caller or a target sent passes through byte for byte
+//! and in order. Knows no async, no I/O, no clock and no policy.
+
+pub mod chat;
+mod error;
+mod json;
+mod models;
+mod redact;
+pub mod sse;
+mod upstream_error;
+mod usage;
+
+pub use chat::{
+    ChatChunk, ChatCompletion, ChatRequest, ChunkChoice, ChunkError, CompletionError, MessagesSummary, RequestError,
+    ResponseFormat, UsageInStream,
+};
+pub use error::{ApiError, ErrorCase, ErrorType, Fault};
+pub use json::JSON_DEPTH_MAX;
+pub use models::ModelList;
+pub use redact::redact;
+pub use sse::{SseDecoder, SseError, SseEvent};
+pub use upstream_error::{UPSTREAM_BODY_BYTES_MAX, UPSTREAM_MESSAGE_BYTES_MAX, UpstreamError};
+pub use usage::Usage;
