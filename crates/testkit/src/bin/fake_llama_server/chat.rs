@@ -1,0 +1,131 @@
+//! Chat completions: the fixed answer, whole or in chunks, with usage; crashes and stalls where it is told to.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use crate::http::{self, Request};
+use crate::{Server, Stream};
+
+/// A moment in the past: `created` of every answer.
+const CREATED: u64 = 1_700_000_000;
+
+/// Takes a slot for as long as it lives.
+struct Slot<'a>(&'a Server);
+
+impl<'a> Slot<'a> {
+    fn take(server: &'a Server) -> Self {
+        server.busy.fetch_add(1, Ordering::SeqCst);
+        Self(server)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Server {
+    /// Answers a chat request.
+    pub(crate) fn chat(&self, request: &Request, stream: &mut dyn Stream) -> io::Result<()> {
+        let number = self.chats.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(line) = &self.arguments.say_on_chat {
+            eprintln!("{line}");
+        }
+        if self.arguments.crash_on_chat == Some(number) {
+            std::process::abort();
+        }
+        let _slot = Slot::take(self);
+        let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
+            return http::write_json(stream, 500, &http::error(500, "server_error", "parse error"));
+        };
+        let Some(messages) = body["messages"].as_array() else {
+            let error = http::error(400, "invalid_request_error", "Expected 'messages' to be an array");
+            return http::write_json(stream, 400, &error);
+        };
+        let reply = Reply {
+            id: format!("chatcmpl-fake-{number}"),
+            model: self.arguments.alias.clone(),
+            content: format!("fake worker answers: {number}"),
+            prompt_tokens: messages.iter().map(|message| message.to_string().split_whitespace().count()).sum(),
+        };
+        if body["stream"] == true {
+            let with_usage = body["stream_options"]["include_usage"] == true;
+            self.stream(&reply, with_usage, stream)
+        } else {
+            http::write_json(stream, 200, &reply.whole())
+        }
+    }
+
+    fn stream(&self, reply: &Reply, with_usage: bool, stream: &mut dyn Stream) -> io::Result<()> {
+        http::begin_events(stream)?;
+        let first = reply.chunk(json!({"role": "assistant", "content": null}), None);
+        http::write_event(stream, &first.to_string())?;
+        let parts = split(&reply.content, self.arguments.chunks);
+        for sent in 0..=parts.len() {
+            if self.arguments.crash_after == Some(sent as u64) {
+                std::process::abort();
+            }
+            if self.arguments.stall_after == Some(sent as u64) {
+                return http::wait_for_close(stream);
+            }
+            if let Some(part) = parts.get(sent) {
+                http::write_event(stream, &reply.chunk(json!({"content": part}), None).to_string())?;
+            }
+        }
+        http::write_event(stream, &reply.chunk(json!({}), Some("stop")).to_string())?;
+        if with_usage {
+            let mut usage = reply.chunk(json!({}), None);
+            usage["choices"] = json!([]);
+            usage["usage"] = reply.usage();
+            http::write_event(stream, &usage.to_string())?;
+        }
+        http::write_event(stream, "[DONE]")?;
+        http::end_events(stream)
+    }
+}
+
+struct Reply {
+    id: String,
+    model: String,
+    content: String,
+    prompt_tokens: usize,
+}
+
+impl Reply {
+    fn whole(&self) -> Value {
+        json!({
+            "id": self.id, "object": "chat.completion", "created": CREATED, "model": self.model,
+            "choices": [{
+                "index": 0, "finish_reason": "stop",
+                "message": {"role": "assistant", "content": self.content},
+            }],
+            "usage": self.usage(),
+        })
+    }
+
+    fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> Value {
+        json!({
+            "id": self.id, "object": "chat.completion.chunk", "created": CREATED, "model": self.model,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
+        })
+    }
+
+    fn usage(&self) -> Value {
+        let completion = self.content.split_whitespace().count();
+        json!({
+            "prompt_tokens": self.prompt_tokens, "completion_tokens": completion,
+            "total_tokens": self.prompt_tokens + completion,
+        })
+    }
+}
+
+/// The text in so many parts, the last ones empty when there are more parts than letters.
+fn split(text: &str, parts: u64) -> Vec<&str> {
+    let parts = usize::try_from(parts.max(1)).unwrap_or(usize::MAX);
+    let size = text.len().div_ceil(parts).max(1);
+    let bound = |index: usize| text.len().min(index.saturating_mul(size));
+    (0..parts).map(|index| &text[bound(index)..bound(index + 1)]).collect()
+}
