@@ -1,0 +1,237 @@
+//! Runs the attempts of a plan in order until one answers.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use policy::{Attempt, Locality, NextStep, Outcome, Plan, TargetFacts, TargetId, TargetState, next_step};
+use tracing::warn;
+use wire::{ChatCompletion, ChatRequest, CompletionError, UpstreamError, UsageInStream};
+
+use crate::egress::{self, root_cause};
+use crate::{Answer, AttemptRecord, Content, Failure, Lead, Provider, Relay, TargetFailure, Timeouts};
+
+/// Attempts made for one request at most, retries included.
+const ATTEMPTS_MAX: usize = 6;
+/// Longest body of an answer that is not a stream, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Longest error body read from a target, in bytes.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+
+/// One configured target.
+pub struct Target {
+    /// Its name.
+    pub id: TargetId,
+    /// Where it runs.
+    pub locality: Locality,
+    /// How it is reached.
+    pub provider: Box<dyn Provider>,
+    /// Its limits in time.
+    pub timeouts: Timeouts,
+}
+
+/// Every configured target, in the operator's order.
+pub struct Dispatcher {
+    targets: Vec<Target>,
+}
+
+impl Dispatcher {
+    /// Takes the targets; their ids are unique.
+    #[must_use]
+    pub fn new(targets: Vec<Target>) -> Self {
+        Self { targets }
+    }
+
+    /// What is known of every target now.
+    #[must_use]
+    pub fn facts(&self) -> Vec<TargetFacts> {
+        let facts = |t: &Target| TargetFacts { id: t.id.clone(), locality: t.locality, state: t.provider.state() };
+        self.targets.iter().map(facts).collect()
+    }
+
+    /// The configured ids, in the operator's order.
+    pub fn ids(&self) -> impl Iterator<Item = &TargetId> {
+        self.targets.iter().map(|target| &target.id)
+    }
+
+    /// Tries the attempts of `plan` until one answers. Every finished attempt is added to `records`, also when
+    /// the future is dropped in the middle, which closes whatever connection is open.
+    ///
+    /// # Errors
+    /// [`Failure`] when no attempt answered; nothing was sent to the caller then.
+    pub async fn execute(
+        &self,
+        plan: &Plan,
+        request: &ChatRequest,
+        records: &mut Vec<AttemptRecord>,
+    ) -> Result<Answer, Failure> {
+        for attempt in plan.attempts() {
+            let Some(target) = self.targets.iter().find(|target| target.id == *attempt.target()) else { continue };
+            let mut tries = 0;
+            while records.len() < ATTEMPTS_MAX {
+                tries += 1;
+                let begun = Instant::now();
+                match self.attempt(plan, attempt, target, request).await {
+                    Ok(content) => {
+                        let outcome = match &content {
+                            Content::Rejected { status, .. } => Outcome::Rejected(*status),
+                            Content::Whole { .. } | Content::Stream(_) => Outcome::Answered,
+                        };
+                        records.push(record(attempt, begun, outcome, None));
+                        let (target, locality) = (attempt.target().clone(), attempt.locality());
+                        return Ok(Answer { target, locality, content });
+                    }
+                    Err(failure) => {
+                        let outcome = failure.outcome;
+                        warn!(
+                            target_id = %attempt.target(),
+                            attempt = records.len() + 1,
+                            outcome = outcome.as_str(),
+                            detail = failure.detail,
+                            "attempt failed"
+                        );
+                        records.push(record(attempt, begun, outcome, Some(failure)));
+                        match next_step(outcome, attempt.locality(), tries) {
+                            NextStep::SameTarget => {}
+                            NextStep::NextAttempt => break,
+                            NextStep::Stop => return Err(Failure::Exhausted),
+                        }
+                    }
+                }
+            }
+        }
+        Err(if records.is_empty() { Failure::NoAttempt } else { Failure::Exhausted })
+    }
+
+    async fn attempt(
+        &self,
+        plan: &Plan,
+        attempt: &Attempt,
+        target: &Target,
+        request: &ChatRequest,
+    ) -> Result<Content, TargetFailure> {
+        debug_assert_eq!(attempt.locality(), target.locality, "a plan is made of this dispatcher's facts");
+        let Ok(lead) = tokio::time::timeout(target.timeouts.connect, target.provider.lead()).await else {
+            let seconds = target.timeouts.connect.as_secs_f32();
+            return Err(TargetFailure::worker(&format!("the worker was not ready within {seconds} s")));
+        };
+        let lead = lead?;
+        let answered = run(plan, target, &lead, request).await;
+        let outcome = match &answered {
+            Ok(Content::Rejected { status, .. }) => Outcome::Rejected(*status),
+            Ok(_) => Outcome::Answered,
+            Err(failure) => failure.outcome,
+        };
+        target.provider.observe(lead.generation, outcome);
+        answered
+    }
+
+    /// Tells a target that a stream it had begun broke off, so that a dead worker is noticed at once.
+    pub fn observe_interruption(&self, id: &TargetId, relay: &Relay) {
+        if let Some(target) = self.targets.iter().find(|target| target.id == *id) {
+            target.provider.observe(relay.generation(), Outcome::Interrupted);
+        }
+    }
+
+    /// Whether some target could answer now, and for each that cannot, why.
+    #[must_use]
+    pub fn readiness(&self) -> Vec<(TargetId, TargetState)> {
+        self.targets.iter().map(|target| (target.id.clone(), target.provider.state())).collect()
+    }
+}
+
+fn record(attempt: &Attempt, begun: Instant, outcome: Outcome, failure: Option<TargetFailure>) -> AttemptRecord {
+    let (detail, retry_after_s) = match failure {
+        None => (String::new(), None),
+        Some(TargetFailure { detail, said: Some(said), retry_after_s, .. }) => {
+            (format!("{detail}: {said}"), retry_after_s)
+        }
+        Some(failure) => (failure.detail, failure.retry_after_s),
+    };
+    let (target, locality) = (attempt.target().clone(), attempt.locality());
+    AttemptRecord { target, locality, outcome, detail, retry_after_s, duration: begun.elapsed() }
+}
+
+/// One try: send, check the status, read or hand over the body.
+async fn run(plan: &Plan, target: &Target, lead: &Lead, request: &ChatRequest) -> Result<Content, TargetFailure> {
+    let stream = request.stream();
+    let limit = if stream { target.timeouts.headers } else { target.timeouts.answer };
+    let deadline = tokio::time::Instant::now() + limit;
+    let body: Bytes = request.for_upstream(target.provider.upstream_model(), UsageInStream::Always).into();
+    let response = egress::send(plan.placement(), &lead.destination, body, stream, limit)
+        .await
+        .map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
+    if response.status() != StatusCode::OK {
+        return refused(response, limit).await;
+    }
+    if stream {
+        return begin_stream(response, request, target, lead);
+    }
+    let body = match tokio::time::timeout_at(deadline, read_body(response, ANSWER_BYTES_MAX)).await {
+        Ok(read) => read?,
+        Err(_) => return Err(TargetFailure::new(Outcome::InvalidAnswer, "the answer did not end within its limit")),
+    };
+    match ChatCompletion::parse(body) {
+        Ok(completion) => {
+            let usage = completion.usage();
+            Ok(Content::Whole { body: completion.into_body(), usage })
+        }
+        Err(CompletionError::Upstream(error)) => {
+            Err(TargetFailure::new(Outcome::InvalidAnswer, "an error under a success status").quoting(&error.message))
+        }
+        Err(error) => Err(TargetFailure::new(Outcome::InvalidAnswer, &error.to_string())),
+    }
+}
+
+fn begin_stream(
+    response: reqwest::Response,
+    request: &ChatRequest,
+    target: &Target,
+    lead: &Lead,
+) -> Result<Content, TargetFailure> {
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream") {
+        let detail = format!("asked for a stream, got content type {content_type:?}");
+        return Err(TargetFailure::new(Outcome::InvalidAnswer, &detail));
+    }
+    let show_usage = request.include_usage();
+    Ok(Content::Stream(Box::new(Relay::new(response, show_usage, target.timeouts.idle, lead.generation))))
+}
+
+/// Sorts an error status: the caller's to mend, or a failure of the target.
+async fn refused(response: reqwest::Response, limit: Duration) -> Result<Content, TargetFailure> {
+    let status = response.status().as_u16();
+    let retry_after_s = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.trim().parse().ok());
+    let body = tokio::time::timeout(limit, read_body(response, ERROR_BYTES_MAX)).await;
+    let error = UpstreamError::parse(&body.ok().and_then(Result::ok).unwrap_or_default());
+    match Outcome::of_error_status(status) {
+        Outcome::Rejected(status @ 400..) => Ok(Content::Rejected { status, error }),
+        Outcome::Rejected(status) => {
+            Err(TargetFailure::new(Outcome::InvalidAnswer, &format!("unexpected status {status}")))
+        }
+        outcome => {
+            let failure = TargetFailure::new(outcome, &format!("status {status}")).quoting(&error.message);
+            Err(TargetFailure { retry_after_s, ..failure })
+        }
+    }
+}
+
+async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Bytes, TargetFailure> {
+    let mut body = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
+                let detail = format!("the body is longer than {limit} bytes");
+                return Err(TargetFailure::new(Outcome::InvalidAnswer, &detail));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body.freeze()),
+            Err(error) => return Err(TargetFailure::new(Outcome::ConnectionLost, &root_cause(&error))),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The `openai` provider: any address that speaks OpenAI's chat completions.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use policy::{Outcome, TargetState};
+
+use crate::{Destination, Lead, Provider, TargetFailure};
+
+/// How long a target that could not be connected to is tried only after the others.
+pub const UNREACHABLE_FOR: Duration = Duration::from_secs(5);
+
+/// Serves one model of an OpenAI-compatible address.
+pub struct OpenAi {
+    model: String,
+    destination: Destination,
+    connect_failed_at: Mutex<Option<Instant>>,
+}
+
+impl OpenAi {
+    /// `model` is the upstream's own name of the model.
+    #[must_use]
+    pub fn new(model: String, destination: Destination) -> Self {
+        Self { model, destination, connect_failed_at: Mutex::new(None) }
+    }
+}
+
+#[async_trait]
+impl Provider for OpenAi {
+    fn upstream_model(&self) -> &str {
+        &self.model
+    }
+
+    fn state(&self) -> TargetState {
+        let failed_at = *self.connect_failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        match failed_at {
+            Some(at) if at.elapsed() < UNREACHABLE_FOR => TargetState::Unreachable,
+            _ => TargetState::Ready,
+        }
+    }
+
+    async fn lead(&self) -> Result<Lead, TargetFailure> {
+        Ok(Lead { destination: self.destination.clone(), generation: 0 })
+    }
+
+    fn observe(&self, _generation: u64, outcome: Outcome) {
+        let failed = match outcome {
+            Outcome::ConnectFailed => Some(Instant::now()),
+            Outcome::CallerGone => return,
+            _ => None,
+        };
+        *self.connect_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+}

@@ -1,0 +1,221 @@
+//! The relay of one stream: events of the target out of its chunks, checked one by one, on to the caller.
+//!
+//! Pull-driven: nothing is read from the target before the caller took what came before, so a slow reader holds
+//! the target back and not memory. Never ends a broken stream as if it were whole.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::timeout;
+use wire::chat::CHOICES_MAX;
+use wire::sse::{DONE_FRAME, encode_data};
+use wire::{ChatChunk, SseDecoder, SseEvent, Usage};
+
+use crate::egress::root_cause;
+
+/// How long the end of the connection is awaited after `[DONE]`, so that it can be used again.
+const DRAIN_LIMIT: Duration = Duration::from_millis(250);
+
+/// How a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// With a finish reason; everything was relayed, `[DONE]` included.
+    Complete,
+    /// Without one. The caller has to be told with an error, never with a clean end.
+    Interrupted {
+        /// One sentence without answer text.
+        detail: String,
+        /// The target sent the error itself, inside its stream.
+        reported: bool,
+        /// The silence between two pieces passed its limit.
+        stalled: bool,
+    },
+}
+
+/// A stream on its way to the caller.
+pub struct Relay {
+    response: Option<reqwest::Response>,
+    decoder: SseDecoder,
+    show_usage: bool,
+    idle: Duration,
+    generation: u64,
+    /// Choices that have begun and have no finish reason yet.
+    open_choices: BTreeSet<u64>,
+    has_finished_choice: bool,
+    end: Option<StreamEnd>,
+    /// Our own `[DONE]`, when the target ended without.
+    done_missing: bool,
+    usage: Option<Usage>,
+    first_content_at: Option<Instant>,
+}
+
+impl Relay {
+    pub(crate) fn new(response: reqwest::Response, show_usage: bool, idle: Duration, generation: u64) -> Self {
+        Self {
+            response: Some(response),
+            decoder: SseDecoder::new(),
+            show_usage,
+            idle,
+            generation,
+            open_choices: BTreeSet::new(),
+            has_finished_choice: false,
+            end: None,
+            done_missing: false,
+            usage: None,
+            first_content_at: None,
+        }
+    }
+
+    /// The next bytes for the caller: whole events, at least one. `None` after the last; then [`Self::end`] says how it
+    /// ended. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if self.end.is_some() {
+                if std::mem::take(&mut self.done_missing) {
+                    return Some(DONE_FRAME.clone());
+                }
+                self.drain().await;
+                return None;
+            }
+            let out = self.relay_decoded();
+            if !out.is_empty() {
+                return Some(out);
+            }
+            if self.end.is_none() {
+                self.read_chunk().await;
+            }
+        }
+    }
+
+    /// How the stream ended; `None` while it lasts.
+    #[must_use]
+    pub fn end(&self) -> Option<&StreamEnd> {
+        self.end.as_ref()
+    }
+
+    /// Token counts, once the target gave them.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    /// When the first content (text, reasoning, tool call, refusal) arrived.
+    #[must_use]
+    pub fn first_content_at(&self) -> Option<Instant> {
+        self.first_content_at
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Waits for bytes of the target and gives them to the decoder, or ends the stream.
+    async fn read_chunk(&mut self) {
+        let Some(response) = &mut self.response else { return };
+        match timeout(self.idle, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => self.decoder.push(&chunk),
+            Ok(Ok(None)) => {
+                self.response = None;
+                if self.is_whole() && !self.decoder.is_mid_event() {
+                    self.end = Some(StreamEnd::Complete);
+                    self.done_missing = true;
+                } else {
+                    self.interrupt("the target closed the stream before its end");
+                }
+            }
+            Ok(Err(error)) => {
+                let detail = format!("the connection to the target broke: {}", root_cause(&error));
+                self.interrupt(&detail);
+            }
+            Err(_) => {
+                let detail = format!("the target sent nothing for {} s", self.idle.as_secs_f32());
+                self.end = Some(StreamEnd::Interrupted { detail, reported: false, stalled: true });
+                self.response = None;
+            }
+        }
+    }
+
+    /// Everything that the decoder holds in whole events, as it goes to the caller.
+    fn relay_decoded(&mut self) -> Bytes {
+        let mut out = BytesMut::new();
+        while self.end.is_none() {
+            match self.decoder.next_event() {
+                None => break,
+                Some(Ok(event)) => self.relay_event(&event, &mut out),
+                Some(Err(error)) => self.interrupt(&error.to_string()),
+            }
+        }
+        out.freeze()
+    }
+
+    fn relay_event(&mut self, event: &SseEvent, out: &mut BytesMut) {
+        if event.is_done() {
+            if self.is_whole() {
+                out.extend_from_slice(&DONE_FRAME);
+                self.end = Some(StreamEnd::Complete);
+            } else {
+                self.interrupt("the target ended the stream without a finish reason");
+            }
+            return;
+        }
+        if !event.has_data {
+            // Comments keep the connection alive, for the caller as well.
+            out.extend_from_slice(&event.raw);
+            return;
+        }
+        let chunk = match ChatChunk::parse(event.data.as_bytes()) {
+            Ok(chunk) => chunk,
+            Err(_) => return self.interrupt("the target sent an event that is not valid JSON"),
+        };
+        if let Some(error) = &chunk.error {
+            let detail = format!("the target reported an error: {}", error.message);
+            self.end = Some(StreamEnd::Interrupted { detail, reported: true, stalled: false });
+            self.response = None;
+            return;
+        }
+        self.note(&chunk);
+        if self.show_usage {
+            out.extend_from_slice(&event.raw);
+        } else if !chunk.is_usage_only() {
+            match chunk.without_usage() {
+                Some(data) => out.extend_from_slice(&encode_data(&data)),
+                None => out.extend_from_slice(&event.raw),
+            }
+        }
+    }
+
+    fn note(&mut self, chunk: &ChatChunk) {
+        if chunk.has_content() && self.first_content_at.is_none() {
+            self.first_content_at = Some(Instant::now());
+        }
+        for choice in &chunk.choices {
+            if choice.finish_reason.is_some() {
+                self.open_choices.remove(&choice.index);
+                self.has_finished_choice = true;
+            } else if choice.index < CHOICES_MAX {
+                self.open_choices.insert(choice.index);
+            }
+        }
+        if chunk.usage.is_some() {
+            self.usage = chunk.usage;
+        }
+    }
+
+    /// Every choice that began has ended with a finish reason.
+    fn is_whole(&self) -> bool {
+        self.has_finished_choice && self.open_choices.is_empty()
+    }
+
+    fn interrupt(&mut self, detail: &str) {
+        self.end = Some(StreamEnd::Interrupted { detail: detail.to_owned(), reported: false, stalled: false });
+        self.response = None;
+    }
+
+    /// After `[DONE]` only the end of the body is missing; once it was read the connection is free again.
+    async fn drain(&mut self) {
+        if let Some(mut response) = self.response.take() {
+            let _ = timeout(DRAIN_LIMIT, async { while let Ok(Some(_)) = response.chunk().await {} }).await;
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The egress assertion and the sorting of addresses; the rest is tested through the built gateway.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use policy::{Locality, Mode, Outcome, Placement, Privacy};
+use testkit::ScriptedUpstream;
+
+use crate::egress::{self, Destination};
+
+fn destination(base_url: &str, locality: Locality) -> Result<Destination, crate::DestinationError> {
+    Destination::openai(base_url, None, HeaderMap::new(), locality, Duration::from_secs(2))
+}
+
+#[tokio::test]
+async fn egress_never_connects_to_a_destination_that_the_placement_forbids() {
+    let upstream = ScriptedUpstream::start().await;
+    let cloud = destination(&upstream.base_url(), Locality::Cloud).unwrap();
+    let device_only = Placement::of(Mode::PreferInCloud, Privacy::Restricted).unwrap();
+    let sent = egress::send(device_only, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
+    assert_eq!(sent.unwrap_err().0, Outcome::ConnectFailed);
+    assert_eq!(upstream.connections_total(), 0);
+
+    let anywhere = Placement::of(Mode::PreferInCloud, Privacy::Public).unwrap();
+    let sent = egress::send(anywhere, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
+    assert_eq!(sent.unwrap().status(), 200);
+    assert_eq!(upstream.connections_total(), 1);
+}
+
+#[test]
+fn only_loopback_addresses_are_on_the_device() {
+    for base in ["http://127.0.0.1:1/v1", "http://127.9.9.9/v1", "http://[::1]:1/v1", "http://localhost:1/v1/"] {
+        assert_eq!(destination(base, Locality::Device).unwrap().locality(), Locality::Device, "{base}");
+    }
+    for base in ["http://10.0.0.1/v1", "http://0.0.0.0/v1", "http://localhost.example.com/v1", "https://example.com/v1"]
+    {
+        assert!(destination(base, Locality::Device).is_err(), "{base}");
+        assert!(destination(base, Locality::Cloud).is_ok(), "{base}");
+    }
+}
+
+#[test]
+fn addresses_that_are_none_and_credentials_in_them_are_refused() {
+    for base in ["", "example.com/v1", "/v1", "ftp://example.com", "unix:/tmp/x", "http://user:pw@example.com/v1"] {
+        let error = destination(base, Locality::Cloud).unwrap_err().to_string();
+        assert!(!error.contains("pw@"), "{error}");
+    }
+    let key =
+        Destination::openai("http://a/v1", Some("a\nb"), HeaderMap::new(), Locality::Cloud, Duration::from_secs(1));
+    assert!(key.is_err());
+}
+
+#[test]
+fn a_key_never_shows_in_debug() {
+    let destination = Destination::openai(
+        "https://example.com/v1",
+        Some("sk-secret"),
+        HeaderMap::new(),
+        Locality::Cloud,
+        Duration::from_secs(1),
+    );
+    assert!(!format!("{destination:?}").contains("sk-secret"));
+}
