@@ -1,0 +1,43 @@
+# The index of commands. `make up` and `make test` are all the set-up there is.
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
+PYTHON ?= python3
+CARGO ?= cargo
+# pingora's zlib-ng is built with CMake; where there is none, a pinned wheel is used.
+export CMAKE ?= $(or $(shell command -v cmake),$(CACHE)/tools/cmake/data/bin/cmake)
+BIN = target/release/tidegate
+
+.PHONY: up test check build artifacts tools preflight fmt bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+up: build ## build, fetch, start: prints the addresses and a first request
+	$(BIN) up
+
+test: tools ## run every test
+	scripts/test.sh
+
+check: tools ## format, lints, licences, docs
+	scripts/check.sh
+
+build: tools ## the release binary
+	$(CARGO) build --release --locked -p gateway
+
+artifacts: build ## engine, default model and ONNX Runtime, once for this user
+	$(BIN) artifacts install
+
+bench: build ## compare with nginx on this machine and write bench/results
+	$(PYTHON) bench/run.py
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+tools: preflight
+	@test -x "$(CMAKE)" || scripts/wheel.sh "$(CACHE)/tools" scripts/requirements-cmake.txt
+
+preflight:
+	@scripts/preflight.sh
+
+clean: ## remove build output; what was fetched stays (tidegate artifacts remove)
+	$(CARGO) clean

@@ -1,0 +1,86 @@
+//! The admin port: `/healthz`, `/readyz`, `/metrics`.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora_core::protocols::http::ServerSession;
+use policy::TargetState;
+use serde::Serialize;
+use wire::ApiError;
+
+use crate::gateway::Gateway;
+use crate::reply;
+
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[derive(Serialize)]
+struct Readiness<'a> {
+    ready: bool,
+    draining: bool,
+    targets: Vec<TargetReadiness<'a>>,
+}
+
+#[derive(Serialize)]
+struct TargetReadiness<'a> {
+    id: &'a str,
+    locality: &'static str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// Answers one admin request.
+pub(crate) async fn answer(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
+    let header = session.req_header();
+    let (path, method) = (header.uri.path().to_owned(), header.method.clone());
+    if !matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics") {
+        reply::error(session, request_id, &ApiError::not_found(&path)).await;
+        return;
+    }
+    if !matches!(method, Method::GET | Method::HEAD) {
+        reply::refuse_method(session, request_id, &method, "GET").await;
+        return;
+    }
+    match path.as_str() {
+        "/healthz" => {
+            reply::json(session, request_id, StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}")).await;
+        }
+        "/readyz" => {
+            let (status, body) = readiness(gateway);
+            reply::json(session, request_id, status, body).await;
+        }
+        _ => {
+            for (target, worker) in &gateway.workers {
+                let status = worker.status();
+                gateway.metrics.show_worker(target, status.state.as_str(), status.restarts_total);
+            }
+            let body = gateway.metrics.render().unwrap_or_default().into();
+            // Only a caller that left makes this fail.
+            let _ = reply::write_body(session, StatusCode::OK, METRICS_TYPE, body, |_| Ok(())).await;
+        }
+    }
+}
+
+/// Ready when some target can answer: it is up, or a request would start it.
+fn readiness(gateway: &Gateway) -> (StatusCode, Bytes) {
+    let facts = gateway.dispatcher.facts();
+    let draining = gateway.is_draining();
+    let can_answer = facts.iter().any(|target| matches!(target.state, TargetState::Ready | TargetState::Cold));
+    let reason = |state: &TargetState| -> Option<String> {
+        match state {
+            TargetState::Ready | TargetState::Cold => None,
+            TargetState::Starting => Some("the worker is loading its model".to_owned()),
+            TargetState::Unreachable => Some("the last connection failed".to_owned()),
+            TargetState::Down(why) => Some(why.clone()),
+        }
+    };
+    let reasons: Vec<_> = facts.iter().map(|target| reason(&target.state)).collect();
+    let targets = facts.iter().zip(&reasons).map(|(target, reason)| TargetReadiness {
+        id: target.id.as_str(),
+        locality: target.locality.as_str(),
+        state: target.state.as_str(),
+        reason: reason.as_deref(),
+    });
+    let ready = can_answer && !draining;
+    let body = serde_json::to_vec(&Readiness { ready, draining, targets: targets.collect() }).unwrap_or_default();
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body.into())
+}

@@ -1,0 +1,127 @@
+//! One request on one connection: header within limits, path to handler, connection kept or closed.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{Method, StatusCode};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use tokio::time::timeout;
+use wire::{ApiError, ModelList};
+
+use crate::gateway::Gateway;
+use crate::request_id::request_id;
+use crate::{admin, exchange, intake, reply, route};
+
+/// Which port a connection came in on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    Data,
+    Admin,
+}
+
+/// Serves one port, as HTTP/1.1 or as HTTP/2 with prior knowledge.
+pub(crate) struct App {
+    pub gateway: Arc<Gateway>,
+    pub port: Port,
+    pub options: HttpServerOptions,
+}
+
+impl App {
+    /// `h2c` says that the connection has begun with HTTP/2's preface.
+    pub(crate) fn new(gateway: Arc<Gateway>, port: Port, h2c: bool) -> Self {
+        let mut options = HttpServerOptions::default();
+        options.h2c = h2c;
+        options.h2_idle_timeout = Some(gateway.config.limits.keepalive_timeout);
+        Self { gateway, port, options }
+    }
+
+    /// Reads the header of the next request; `None` when there is none or it was refused here.
+    async fn next_request(&self, session: &mut ServerSession) -> Option<()> {
+        let limits = &self.gateway.config.limits;
+        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
+        session.set_pipelining_enabled(true);
+        session.set_write_timeout(Some(limits.write_timeout));
+        session.set_read_timeout(Some(limits.body_timeout));
+        match timeout(limits.keepalive_timeout + limits.header_timeout, session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) | Err(_) => return None,
+            Ok(Err(_)) => {
+                // The header could not be parsed, so this speaks HTTP/1.1 without knowing the request.
+                session.set_keepalive(None);
+                let _ = session.respond_error(StatusCode::BAD_REQUEST.as_u16()).await;
+                return None;
+            }
+        }
+        if self.gateway.is_draining() {
+            session.set_keepalive(None);
+        }
+        let header = session.req_header();
+        let fields = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        if fields.sum::<usize>() + header.uri.path().len() > limits.header_bytes_max {
+            session.set_keepalive(None);
+            reply::error(session, &request_id(None), &ApiError::header_too_large(limits.header_bytes_max)).await;
+            return None;
+        }
+        Some(())
+    }
+
+    async fn answer(&self, session: &mut ServerSession) {
+        let request_id = request_id(session.get_header("x-request-id"));
+        if self.port == Port::Admin {
+            return admin::answer(&self.gateway, session, &request_id).await;
+        }
+        let header = session.req_header();
+        let (path, method) = (header.uri.path().to_owned(), header.method.clone());
+        if let Err(error) = intake::check_origin(&header.headers) {
+            reply::error(session, &request_id, &error).await;
+            return;
+        }
+        match (path.as_str(), &method) {
+            ("/v1/chat/completions", &Method::POST) => {
+                exchange::chat_completion(&self.gateway, session, &request_id).await;
+            }
+            ("/v1/route", &Method::POST) => route::explain(&self.gateway, session, &request_id).await,
+            ("/v1/models", &Method::GET) => {
+                reply::json(session, &request_id, StatusCode::OK, self.models().to_json()).await;
+            }
+            ("/v1/chat/completions" | "/v1/route", _) => {
+                reply::refuse_method(session, &request_id, &method, "POST").await
+            }
+            ("/v1/models", _) => reply::refuse_method(session, &request_id, &method, "GET").await,
+            _ => {
+                reply::error(session, &request_id, &ApiError::not_found(&path)).await;
+            }
+        }
+    }
+
+    fn models(&self) -> ModelList {
+        let ids = self.gateway.dispatcher.ids().map(policy::TargetId::as_str);
+        ModelList::new(std::iter::once(policy::AUTO_MODEL).chain(ids), self.gateway.started_s)
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for App {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        _shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.next_request(&mut session).await?;
+        self.answer(&mut session).await;
+        // A body that was refused unread is read away for a moment, so that the reply is not lost in a reset.
+        if !session.is_body_done() {
+            session.set_keepalive(None);
+            let _ = timeout(crate::UNREAD_BODY_LIMIT, session.drain_request_body()).await;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let reusable = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}

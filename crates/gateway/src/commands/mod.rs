@@ -1,0 +1,47 @@
+//! The commands of the binary, one function each.
+
+mod artifacts;
+mod up;
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::config::{Config, DEFAULT_YAML};
+
+pub(crate) use artifacts::artifacts;
+pub(crate) use up::up;
+
+/// Writes the built-in configuration to `file`.
+pub(crate) fn init(file: &Path, force: bool) -> anyhow::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    if !force {
+        options.create_new(true);
+    }
+    let mut opened = match options.open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            bail!("{} is there already; --force overwrites it", file.display())
+        }
+        Err(error) => return Err(error).with_context(|| format!("{} cannot be written", file.display())),
+    };
+    opened.write_all(DEFAULT_YAML.as_bytes()).with_context(|| format!("{} cannot be written", file.display()))?;
+    say!("wrote {0}; start with: tidegate up --config {0}", file.display());
+    Ok(())
+}
+
+/// Validates a configuration.
+pub(crate) fn check(file: Option<&Path>) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    let name = file.map_or("built-in default".into(), Path::to_string_lossy);
+    say!("{name}: ok, {} targets", config.targets.len());
+    for target in &config.targets {
+        say!("  {}", target.id);
+    }
+    for (id, variable) in &config.disabled {
+        say!("  {id} (off: {variable} is not set)");
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Puts the parts together: artifacts found or fetched, workers, destinations, metrics.
+//!
+//! A local target whose engine or model cannot be had does not keep the others from serving: it is down, with the
+//! reason.
+
+use std::path::PathBuf;
+
+use account::Metrics;
+use anyhow::Context;
+use artifacts::{Found, Home, Manifest, Progress, Role, Settings, Store, engine_version, progress_for_stderr};
+use dispatch::{Dispatcher, LlamaCpp, OpenAi, Provider, Target, Unavailable};
+use policy::{Locality, TargetId};
+use tracing::{info, warn};
+use worker::{Worker, WorkerConfig};
+
+use crate::config::{Config, LlamaCppConfig, ModelSource, ProviderConfig, TargetConfig};
+use crate::gateway::Gateway;
+
+/// Longest name of a worker; it is part of a socket's path.
+const WORKER_NAME_BYTES_MAX: usize = 40;
+
+/// The artifacts of this machine as the configuration sees them.
+pub(crate) fn store(config: &Config) -> anyhow::Result<Store> {
+    let manifest = Manifest::embedded()?;
+    let mut settings = Settings::from_env();
+    if let Some(base) = &config.hub_base {
+        settings.hub_base.clone_from(base);
+    }
+    let configured = [(Role::Engine, &config.engine_path), (Role::OnnxRuntime, &config.onnxruntime_path)];
+    for (role, path) in configured {
+        if let (Some(artifact), Some(path)) = (manifest.first(role), path) {
+            settings.overrides.insert(artifact.name().to_owned(), path.clone());
+        }
+    }
+    Ok(Store::new(Home::from_env()?, manifest, settings))
+}
+
+/// The artifacts, and whether missing ones may be fetched.
+struct Artifacts {
+    store: Store,
+    progress: Box<dyn Progress>,
+    fetch: bool,
+}
+
+impl Artifacts {
+    async fn obtain(&self, name: &str) -> anyhow::Result<Found> {
+        if self.fetch {
+            return Ok(self.store.install(name, self.progress.as_ref()).await?);
+        }
+        self.store.find(name)?.with_context(|| format!("{name} is not on this machine and artifacts.fetch is false"))
+    }
+}
+
+/// Builds the gateway. Installs what is missing, which may take minutes the first time.
+pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
+    let artifacts = Artifacts { store: store(&config)?, progress: progress_for_stderr(), fetch: config.fetch };
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"))?;
+    let engine = engine(&config, &artifacts).await;
+    let (mut targets, mut workers) = (Vec::new(), Vec::new());
+    for target in &config.targets {
+        let (locality, provider): (Locality, Box<dyn Provider>) = match &target.provider {
+            ProviderConfig::OpenAi(openai) => {
+                let destination = openai.destination(target.timeouts.connect)?;
+                (openai.locality, Box::new(OpenAi::new(openai.model.clone(), destination)))
+            }
+            ProviderConfig::LlamaCpp(local) => {
+                let provider: Box<dyn Provider> = match worker(workers.len(), target, local, &engine, &artifacts).await
+                {
+                    Ok(worker) => {
+                        workers.push((target.id.clone(), worker.clone()));
+                        Box::new(LlamaCpp::new(worker, alias(&target.id).to_owned()))
+                    }
+                    Err(error) => {
+                        let reason = format!("{error:#}");
+                        warn!(target_id = %target.id, reason, "local target is down");
+                        Box::new(Unavailable::new(reason))
+                    }
+                };
+                (Locality::Device, provider)
+            }
+        };
+        targets.push(Target { id: target.id.clone(), locality, provider, timeouts: target.timeouts });
+    }
+    runtime_library(&artifacts).await;
+    Ok(Gateway::new(config, Dispatcher::new(targets), metrics, workers))
+}
+
+/// The engine, once for all local targets: where it is, or why it cannot be had. Not looked for when nobody needs it.
+async fn engine(config: &Config, artifacts: &Artifacts) -> Result<PathBuf, String> {
+    let is_local = |target: &TargetConfig| matches!(target.provider, ProviderConfig::LlamaCpp(_));
+    if !config.targets.iter().any(is_local) {
+        return Err("no local target is configured".to_owned());
+    }
+    let Some(artifact) = artifacts.store.manifest().first(Role::Engine) else {
+        return Err("the manifest holds no engine".to_owned());
+    };
+    let Found { path, origin, .. } =
+        artifacts.obtain(artifact.name()).await.map_err(|error| format!("engine: {error:#}"))?;
+    match engine_version(&path).await {
+        Ok(version) => info!(path = %path.display(), ?origin, version, "engine found"),
+        Err(error) => return Err(format!("engine: {error}")),
+    }
+    Ok(path)
+}
+
+async fn worker(
+    ordinal: usize,
+    target: &TargetConfig,
+    local: &LlamaCppConfig,
+    engine: &Result<PathBuf, String>,
+    artifacts: &Artifacts,
+) -> anyhow::Result<Worker> {
+    let executable = engine.clone().map_err(anyhow::Error::msg)?;
+    let model = match &local.model {
+        ModelSource::Path(path) => path.clone(),
+        ModelSource::Artifact(name) => artifacts.obtain(name).await.with_context(|| format!("model {name}"))?.path,
+    };
+    let home = artifacts.store.home().path();
+    // The ordinal keeps names apart that differ only in what is replaced or cut off.
+    let name: String = format!("{ordinal}-{}", alias(&target.id).replace(['/', ':', '@'], "_"));
+    let name: String = name.chars().take(WORKER_NAME_BYTES_MAX).collect();
+    let mut config = WorkerConfig::new(name, executable, model, home.join("run"), home.join("logs"));
+    config.model_alias = alias(&target.id).to_owned();
+    config.context_tokens = local.context_tokens;
+    config.slots = local.slots;
+    config.threads = local.threads;
+    config.gpu_layers = local.gpu_layers;
+    config.extra_args.clone_from(&local.extra_args);
+    config.start_timeout = target.timeouts.connect;
+    config.eager = local.eager;
+    Ok(Worker::start(config))
+}
+
+/// The part of a target's id after the provider: what the worker calls its model.
+fn alias(id: &TargetId) -> &str {
+    id.as_str().split_once('/').map_or(id.as_str(), |(_, model)| model)
+}
+
+/// ONNX Runtime, which the classifier will use; nothing depends on it to start.
+async fn runtime_library(artifacts: &Artifacts) {
+    let Some(artifact) = artifacts.store.manifest().first(Role::OnnxRuntime) else { return };
+    match artifacts.obtain(artifact.name()).await {
+        Ok(found) => info!(path = %found.path.display(), origin = ?found.origin, "onnx runtime found"),
+        Err(error) => warn!(error = format!("{error:#}"), "onnx runtime is not there; the gateway runs without it"),
+    }
+}

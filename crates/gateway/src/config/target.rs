@@ -1,0 +1,231 @@
+//! Checks one target of the configuration.
+
+use std::path::PathBuf;
+
+use dispatch::{Destination, Timeouts};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use policy::{Locality, TargetId};
+
+use super::compile::Check;
+use super::raw::{RawTarget, RawTimeouts, RawValue};
+use super::{LlamaCppConfig, ModelSource, OpenAiConfig, ProviderConfig, Secret, TargetConfig};
+
+/// Parts of header names whose values have to come from the environment or a file.
+const SECRET_HEADER_WORDS: [&str; 6] = ["auth", "key", "token", "secret", "cookie", "password"];
+/// Headers that belong to the gateway and the connection.
+const RESERVED_HEADERS: [&str; 6] =
+    ["host", "content-length", "content-type", "transfer-encoding", "connection", "accept"];
+
+/// `None` when something is wrong; it has been noted then.
+pub(super) fn compile_target(check: &mut Check<'_>, path: &str, raw: RawTarget) -> Option<TargetConfig> {
+    let before = check.problems.len();
+    let id = match &raw.id {
+        Some(id) => check.ok(&format!("{path}.id"), TargetId::new(id)),
+        None => {
+            check.problem(&format!("{path}.id"), "is missing");
+            None
+        }
+    };
+    let (timeouts, provider) = match raw.provider.as_deref() {
+        Some("llama_cpp") => {
+            refuse_keys(check, path, "llama_cpp", openai_keys(&raw));
+            (Timeouts::local(), llama_cpp(check, path, &raw).map(ProviderConfig::LlamaCpp))
+        }
+        Some("openai") => {
+            refuse_keys(check, path, "openai", llama_cpp_keys(&raw));
+            (Timeouts::remote(), openai(check, path, &raw).map(ProviderConfig::OpenAi))
+        }
+        other => {
+            let found = other.map_or("is missing; it is".to_owned(), |word| format!("{word:?} is not"));
+            check.problem(&format!("{path}.provider"), format!("{found} one of llama_cpp, openai"));
+            (Timeouts::remote(), None)
+        }
+    };
+    let timeouts = compile_timeouts(check, path, &raw.timeouts, timeouts);
+    let (id, provider) = (id?, provider?);
+    (check.problems.len() == before).then_some(TargetConfig { id, timeouts, provider })
+}
+
+fn compile_timeouts(check: &mut Check<'_>, path: &str, raw: &RawTimeouts, default: Timeouts) -> Timeouts {
+    let mut millis = |key: &str, value, default| check.millis(&format!("{path}.timeouts.{key}"), value, default);
+    Timeouts {
+        connect: millis("connect_ms", raw.connect_ms, default.connect),
+        headers: millis("headers_ms", raw.headers_ms, default.headers),
+        idle: millis("idle_ms", raw.idle_ms, default.idle),
+        answer: millis("answer_ms", raw.answer_ms, default.answer),
+    }
+}
+
+fn openai_keys(raw: &RawTarget) -> [(&'static str, bool); 5] {
+    [
+        ("model", raw.model.is_some()),
+        ("base_url", raw.base_url.is_some()),
+        ("api_key", raw.api_key.is_some()),
+        ("headers", raw.headers.is_some()),
+        ("locality", raw.locality.is_some()),
+    ]
+}
+
+fn llama_cpp_keys(raw: &RawTarget) -> [(&'static str, bool); 8] {
+    [
+        ("artifact", raw.artifact.is_some()),
+        ("model_path", raw.model_path.is_some()),
+        ("context_tokens", raw.context_tokens.is_some()),
+        ("slots", raw.slots.is_some()),
+        ("threads", raw.threads.is_some()),
+        ("gpu_layers", raw.gpu_layers.is_some()),
+        ("extra_args", raw.extra_args.is_some()),
+        ("eager", raw.eager.is_some()),
+    ]
+}
+
+/// A key of another provider would be ignored; no key is.
+fn refuse_keys<const N: usize>(check: &mut Check<'_>, path: &str, provider: &str, keys: [(&str, bool); N]) {
+    for (key, _) in keys.into_iter().filter(|(_, present)| *present) {
+        check.problem(&format!("{path}.{key}"), format!("has no meaning for provider {provider}"));
+    }
+}
+
+fn llama_cpp(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<LlamaCppConfig> {
+    let model = match (&raw.artifact, &raw.model_path) {
+        (Some(name), None) => Some(ModelSource::Artifact(name.clone())),
+        (None, Some(file)) => Some(ModelSource::Path(PathBuf::from(file))),
+        (Some(_), Some(_)) => {
+            check.problem(&format!("{path}.model_path"), "is given beside artifact; give one of them");
+            None
+        }
+        (None, None) => {
+            check.problem(&format!("{path}.artifact"), "is missing (or model_path)");
+            None
+        }
+    };
+    let mut count = |key: &str, value: Option<u32>, default: u64, range| {
+        let number = check.number(&format!("{path}.{key}"), value.map(u64::from), default, range);
+        u32::try_from(number).unwrap_or(u32::MAX)
+    };
+    let context_tokens = count("context_tokens", raw.context_tokens, 4096, (128, 16 << 20));
+    let slots = count("slots", raw.slots, 4, (1, 256));
+    let threads = raw.threads.map(|n| count("threads", Some(n), 1, (1, 1024)));
+    let gpu_layers = raw.gpu_layers.map(|n| count("gpu_layers", Some(n), 0, (0, 10_000)));
+    let extra_args = raw.extra_args.clone().unwrap_or_default();
+    for (n, argument) in extra_args.iter().enumerate() {
+        if OWNED_ARGS.contains(&argument.split('=').next().unwrap_or_default()) {
+            check.problem(&format!("{path}.extra_args[{n}]"), format!("{argument:?} is set by Tidegate itself"));
+        }
+    }
+    let eager = raw.eager.unwrap_or(false);
+    Some(LlamaCppConfig { model: model?, context_tokens, slots, threads, gpu_layers, extra_args, eager })
+}
+
+/// Arguments of llama-server that decide what it serves, and where; a second value would undo the first.
+const OWNED_ARGS: [&str; 14] = [
+    "--host",
+    "--port",
+    "--model",
+    "-m",
+    "--alias",
+    "-a",
+    "--ctx-size",
+    "-c",
+    "--parallel",
+    "-np",
+    "--threads",
+    "-t",
+    "--n-gpu-layers",
+    "-ngl",
+];
+
+fn openai(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<OpenAiConfig> {
+    let key = |name: &str| format!("{path}.{name}");
+    let model = match raw.model.as_deref() {
+        Some("") | None => {
+            check.problem(&key("model"), "is missing");
+            None
+        }
+        Some(model) => Some(model.to_owned()),
+    };
+    let base_url = match &raw.base_url {
+        None => {
+            check.problem(&key("base_url"), "is missing");
+            None
+        }
+        Some(value) => resolve(check, &key("base_url"), value),
+    };
+    let api_key = raw.api_key.as_ref().and_then(|value| secret(check, &key("api_key"), value));
+    let headers = raw.headers.iter().flatten().filter_map(|(name, value)| header(check, path, name, value)).collect();
+    let locality = match raw.locality.as_deref() {
+        None | Some("cloud") => Locality::Cloud,
+        Some("device") => Locality::Device,
+        Some(other) => {
+            check.problem(&key("locality"), format!("{other:?} is not one of device, cloud"));
+            return None;
+        }
+    };
+    let config = OpenAiConfig { model: model?, base_url: base_url?, api_key, headers, locality };
+    // Built once more when the gateway starts; here it shows what is wrong with it.
+    check.ok(&key("base_url"), config.destination(Timeouts::remote().connect))?;
+    Some(config)
+}
+
+impl OpenAiConfig {
+    /// Where this target is reached.
+    ///
+    /// # Errors
+    /// When address, locality or key do not fit.
+    pub(crate) fn destination(&self, connect: std::time::Duration) -> Result<Destination, dispatch::DestinationError> {
+        let headers = self.headers.iter().filter_map(|(name, value)| {
+            let mut value = HeaderValue::from_str(value.expose()).ok()?;
+            value.set_sensitive(true);
+            Some((HeaderName::try_from(name.as_str()).ok()?, value))
+        });
+        let api_key = self.api_key.as_ref().map(Secret::expose);
+        Destination::openai(&self.base_url, api_key, headers.collect::<HeaderMap>(), self.locality, connect)
+    }
+}
+
+fn header(check: &mut Check<'_>, path: &str, name: &str, value: &RawValue) -> Option<(String, Secret)> {
+    let path = format!("{path}.headers.{name}");
+    let lower = name.to_ascii_lowercase();
+    if HeaderName::try_from(name).is_err() || RESERVED_HEADERS.contains(&lower.as_str()) {
+        check.problem(&path, "is not a header that can be set");
+        return None;
+    }
+    let is_secret = SECRET_HEADER_WORDS.iter().any(|word| lower.contains(word));
+    let value = if is_secret { secret(check, &path, value)? } else { Secret::new(&resolve(check, &path, value)?) };
+    if HeaderValue::from_str(value.expose()).is_err() {
+        check.problem(&path, "its value holds characters that cannot stand in a header");
+        return None;
+    }
+    Some((lower, value))
+}
+
+fn secret(check: &mut Check<'_>, path: &str, value: &RawValue) -> Option<Secret> {
+    if let RawValue::Text(_) = value {
+        check.problem(path, "is a secret; give it as {env: NAME} or {file: PATH}");
+        return None;
+    }
+    let secret = Secret::new(&resolve(check, path, value)?);
+    if secret.expose().is_empty() {
+        check.problem(path, "is empty");
+        return None;
+    }
+    Some(secret)
+}
+
+fn resolve(check: &mut Check<'_>, path: &str, value: &RawValue) -> Option<String> {
+    let from = match value {
+        RawValue::Text(text) => return Some(text.clone()),
+        RawValue::From(from) => from,
+    };
+    let resolved = match (&from.env, &from.file) {
+        (Some(name), None) => {
+            let value = (check.env)(name).or_else(|| from.default.clone());
+            value.ok_or_else(|| format!("environment variable {name} is not set"))
+        }
+        (None, Some(file)) if from.default.is_none() => {
+            std::fs::read_to_string(file).map_err(|error| format!("{file} cannot be read: {error}"))
+        }
+        _ => Err("expected {env: NAME}, {env: NAME, default: text} or {file: PATH}".to_owned()),
+    };
+    check.ok(path, resolved).map(|text| text.trim().to_owned())
+}

@@ -1,0 +1,172 @@
+//! What is accepted, what is refused, and that every error of a file comes in one run with its line.
+
+use std::collections::HashMap;
+
+use super::*;
+
+fn parse_with(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    let env: HashMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Config::parse("t.yaml", text, &|name| env.get(name).cloned())
+}
+
+fn errors(text: &str) -> Vec<String> {
+    parse_with(text, &[]).unwrap_err().to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_default_has_the_local_model_and_the_cloud_where_a_key_is_set() {
+    let without = parse_with(DEFAULT_YAML, &[]).unwrap();
+    let ids: Vec<_> = without.targets.iter().map(|t| t.id.as_str()).collect();
+    assert_eq!(ids, ["local/smollm2-135m-instruct"]);
+    assert_eq!(without.disabled, [("openai/gpt-4o-mini".to_owned(), "OPENAI_API_KEY".to_owned())]);
+    assert_eq!(without.listen.to_string(), "127.0.0.1:8787");
+    assert_eq!(without.admin_listen.to_string(), "127.0.0.1:8788");
+
+    let env = [("OPENAI_API_KEY", "sk-test"), ("OPENAI_BASE_URL", "http://10.0.0.1/v1")];
+    let with = parse_with(DEFAULT_YAML, &env).unwrap();
+    let ProviderConfig::OpenAi(openai) = &with.targets[1].provider else { panic!("not openai") };
+    assert_eq!(openai.base_url, "http://10.0.0.1/v1");
+    assert_eq!(openai.api_key.as_ref().unwrap().expose(), "sk-test");
+    assert_eq!(openai.locality, Locality::Cloud);
+}
+
+#[test]
+fn the_default_text_states_the_defaults_of_the_code() {
+    let minimal = "targets:\n  - {id: a/b, provider: openai, model: m, base_url: 'http://127.0.0.1:1/v1'}\n";
+    let minimal = parse_with(minimal, &[]).unwrap();
+    let written = parse_with(DEFAULT_YAML, &[]).unwrap();
+    assert_eq!(minimal.limits, written.limits);
+    assert_eq!(minimal.log, written.log);
+    assert_eq!((minimal.mode, minimal.privacy), (written.mode, written.privacy));
+    assert_eq!((minimal.listen, minimal.admin_listen), (written.listen, written.admin_listen));
+}
+
+#[test]
+fn secrets_never_show() {
+    let env = [("OPENAI_API_KEY", "sk-very-secret")];
+    let config = parse_with(DEFAULT_YAML, &env).unwrap();
+    assert!(!format!("{config:?}").contains("very-secret"));
+}
+
+#[test]
+fn every_error_comes_in_one_run_with_its_line() {
+    let text = "\
+listen: nowhere
+colour: blue
+defaults: {mode: on_device, privacy: secret}
+limits:
+  in_flight_max: many
+  body_bytes_max: 1
+targets:
+  - id: bad id/x
+    provider: openai
+    model: m
+    base_url: ftp://example.com
+    api_key: sk-literal
+  - provider: llama
+    typo: 1
+  - id: local/a
+    provider: llama_cpp
+    base_url: http://127.0.0.1/v1
+    extra_args: [--host, 0.0.0.0]
+  - id: local/a
+    provider: openai
+    model: m
+    base_url: https://example.com/v1
+    locality: device
+    eager: yes-please
+";
+    let found = errors(text);
+    let expected = [
+        "t.yaml:1:9: listen: \"nowhere\" is not an address and port such as 127.0.0.1:8787",
+        "t.yaml:2:1: colour: unknown key \"colour\"; known here: ",
+        "t.yaml:3:18: defaults.mode: \"on_device\" is not one of prefer_on_device, ",
+        "t.yaml:3:38: defaults.privacy: \"secret\" is not one of public, internal, ",
+        "t.yaml:5:18: limits.in_flight_max: expected a whole number within range",
+        "t.yaml:6:19: limits.body_bytes_max: 1 is out of range; allowed are 1024 to 1073741824",
+        "t.yaml:8:9: targets[0].id: target id \"bad id/x\" holds ' '",
+        "t.yaml:11:15: targets[0].base_url: base_url \"ftp://example.com\" is not an absolute",
+        "t.yaml:12:14: targets[0].api_key: is a secret; give it as {env: NAME} or {file: PATH}",
+        "t.yaml:13:5: targets[1].id: is missing",
+        "t.yaml:13:15: targets[1].provider: \"llama\" is not one of llama_cpp, openai",
+        "t.yaml:14:5: targets[1].typo: unknown key \"typo\"",
+        "t.yaml:15:5: targets[2].artifact: is missing (or model_path)",
+        "t.yaml:17:15: targets[2].base_url: has no meaning for provider llama_cpp",
+        "t.yaml:18:18: targets[2].extra_args[0]: \"--host\" is set by Tidegate itself",
+        "t.yaml:19:9: targets[3].id: \"local/a\" is used by an earlier target",
+        "t.yaml:22:15: targets[3].base_url: base_url \"https://example.com/v1\" is not a loopback address",
+        "t.yaml:24:12: targets[3].eager: expected true or false",
+    ];
+    for line in expected {
+        assert!(found.iter().any(|error| error.starts_with(line)), "missing {line:?} in\n{}", found.join("\n"));
+    }
+    assert_eq!(found.len(), expected.len(), "{}", found.join("\n"));
+}
+
+#[test]
+fn what_is_no_mapping_is_said_to_be_none() {
+    for (text, expected) in [
+        ("- a\n- b\n", "t.yaml:1:1: expected a mapping of keys at the top"),
+        ("listen: [\n", "t.yaml:2:1: not valid YAML: "),
+        ("listen: a\nlisten: b\n", "t.yaml:2:1: key \"listen\" is given twice; first in line 1"),
+        ("", "t.yaml: targets: is empty; at least one target is needed"),
+        ("# only a comment\n", "t.yaml: targets: is empty; at least one target is needed"),
+    ] {
+        let found = errors(text);
+        assert!(found[0].starts_with(expected), "{text:?} gave {found:?}");
+    }
+}
+
+#[test]
+fn secrets_come_from_files_too_and_missing_ones_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "sk-from-file\n").unwrap();
+    let target = |key: &str| {
+        format!(
+            "targets:\n  - {{id: a/b, provider: openai, model: m, base_url: 'https://x.test/v1', api_key: {key}}}\n"
+        )
+    };
+    let config = parse_with(&target(&format!("{{file: {}}}", file.display())), &[]).unwrap();
+    let ProviderConfig::OpenAi(openai) = &config.targets[0].provider else { panic!("not openai") };
+    assert_eq!(openai.api_key.as_ref().unwrap().expose(), "sk-from-file");
+
+    let missing = errors(&target("{env: NOT_SET}"));
+    assert!(missing[0].contains("targets[0].api_key: environment variable NOT_SET is not set"), "{missing:?}");
+    let both = errors(&target("{env: A, file: /b}"));
+    assert!(both[0].contains("expected {env: NAME}"), "{both:?}");
+}
+
+#[test]
+fn headers_that_look_secret_or_belong_to_the_connection_are_refused() {
+    let text = "\
+targets:
+  - id: a/b
+    provider: openai
+    model: m
+    base_url: https://x.test/v1
+    headers:
+      X-Team: blue
+      X-Api-Key: literal
+      Host: elsewhere
+";
+    let found = errors(text);
+    assert!(found[0].starts_with("t.yaml:8:18: targets[0].headers.X-Api-Key: is a secret"), "{found:?}");
+    assert!(found[1].starts_with("t.yaml:9:13: targets[0].headers.Host: is not a header that can be set"), "{found:?}");
+}
+
+#[test]
+fn a_loopback_address_may_be_declared_on_device() {
+    for host in ["127.0.0.1:11434", "localhost:11434", "[::1]:11434"] {
+        let text = format!(
+            "targets:\n  - {{id: ollama/m, provider: openai, model: m, base_url: 'http://{host}/v1', locality: device}}\n"
+        );
+        assert!(parse_with(&text, &[]).is_ok(), "{host}");
+    }
+    for host in ["10.0.0.1", "localhost.example.com", "127.0.0.1.example.com", "user@127.0.0.1"] {
+        let text = format!(
+            "targets:\n  - {{id: ollama/m, provider: openai, model: m, base_url: 'http://{host}/v1', locality: device}}\n"
+        );
+        assert!(parse_with(&text, &[]).is_err(), "{host}");
+    }
+}

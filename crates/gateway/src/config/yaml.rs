@@ -1,0 +1,139 @@
+//! YAML into serde structs, with every error of a file in one run, each with its line and column.
+//!
+//! serde stops at the first error. So the value at fault is noted, taken out of the parsed tree, and the rest is
+//! read again, until nothing is at fault.
+
+use marked_yaml::spanned_serde::Error;
+use marked_yaml::{LoadError, LoaderOptions, Marker, Node, Span, from_node, parse_yaml_with_options};
+use serde::de::DeserializeOwned;
+
+/// Errors reported of one file at most.
+const PROBLEMS_MAX: usize = 100;
+
+/// One thing wrong with a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Line and column, from 1; `None` when it is about the file as a whole.
+    pub at: Option<(usize, usize)>,
+    /// The key at fault, such as `targets[1].base_url`; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong and what is expected.
+    pub message: String,
+}
+
+impl Problem {
+    fn new(at: Option<Marker>, path: &str, message: impl Into<String>) -> Self {
+        Self { at: at.map(|m| (m.line(), m.column())), path: path.to_owned(), message: message.into() }
+    }
+}
+
+/// A parsed file, kept to tell where a key stands.
+pub(crate) struct Document(Node);
+
+impl Document {
+    /// A problem with the key at `path` (`targets[1].base_url`); where the key itself is missing, the position is
+    /// that of the nearest thing around it.
+    pub(crate) fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
+        let mut node = &self.0;
+        let mut at = None;
+        for segment in path.split('.') {
+            let (key, indexes) = segment.split_once('[').unwrap_or((segment, ""));
+            let mut next = node.as_mapping().and_then(|mapping| mapping.get_node(key));
+            for index in indexes.split(['[', ']']).filter_map(|digits| digits.parse::<usize>().ok()) {
+                next = next.and_then(|node| node.as_sequence()).and_then(|sequence| sequence.get(index));
+            }
+            let Some(found) = next else { break };
+            let first_key = found.as_mapping().and_then(|mapping| mapping.keys().next());
+            at = first_key.map_or(found.span(), |key| key.span()).start().copied();
+            node = found;
+        }
+        Problem::new(at, path, message)
+    }
+}
+
+/// Reads `text`. The value holds whatever could be read beside the problems found.
+///
+/// # Errors
+/// The problems, when the text is no YAML mapping at all.
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<(T, Document, Vec<Problem>), Vec<Problem>> {
+    let mut problems = Vec::new();
+    let options = LoaderOptions::default().error_on_duplicate_keys(true);
+    let has_content = text.lines().any(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
+    let text = if has_content { text } else { "{}" };
+    let mut tree = match parse_yaml_with_options(0, text, options) {
+        Ok(tree) => tree,
+        Err(error) => {
+            let (at, message) = describe_load_error(&error);
+            problems.push(Problem::new(at, "", message));
+            return Err(problems);
+        }
+    };
+    let document = Document(tree.clone());
+    loop {
+        let error = match from_node::<T>(&tree) {
+            Ok(value) => return Ok((value, document, problems)),
+            Err(error) => error,
+        };
+        let problem = Problem::new(error.start_mark(), error.path().unwrap_or_default(), describe(&error));
+        let repeated = problems.last().is_some_and(|last: &Problem| last.at == problem.at);
+        if !repeated {
+            problems.push(problem);
+        }
+        let removed = error.start_mark().is_some_and(|mark| remove_at(&mut tree, mark));
+        if !removed || problems.len() >= PROBLEMS_MAX {
+            return Err(problems);
+        }
+    }
+}
+
+/// The error without its path, which stands beside it.
+fn describe(error: &Error) -> String {
+    match error {
+        Error::NotBoolean(_) => "expected true or false".to_owned(),
+        Error::IntegerParseFailure(..) => "expected a whole number within range".to_owned(),
+        Error::UnknownFieldError(field, known, _) => {
+            format!("unknown key {field:?}; known here: {}", known.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Takes the innermost entry or element that begins at `mark` out of the tree.
+fn remove_at(node: &mut Node, mark: Marker) -> bool {
+    let begins = |span: &Span| span.start().is_some_and(|start| start.character() == mark.character());
+    match node {
+        Node::Scalar(_) => false,
+        Node::Sequence(sequence) => {
+            if sequence.iter_mut().any(|element| remove_at(element, mark)) {
+                return true;
+            }
+            let found = sequence.iter().position(|element| begins(element.span()));
+            found.map(|index| sequence.remove(index)).is_some()
+        }
+        Node::Mapping(mapping) => {
+            if mapping.values_mut().any(|value| remove_at(value, mark)) {
+                return true;
+            }
+            let found = mapping.iter().find(|(key, value)| begins(key.span()) || begins(value.span()));
+            let Some(key) = found.map(|(key, _)| key.clone()) else { return false };
+            mapping.remove(&key).is_some()
+        }
+    }
+}
+
+fn describe_load_error(error: &LoadError) -> (Option<Marker>, String) {
+    match error {
+        LoadError::TopLevelMustBeMapping(at) | LoadError::TopLevelMustBeSequence(at) => {
+            (Some(*at), "expected a mapping of keys at the top".to_owned())
+        }
+        LoadError::UnexpectedAnchor(at) => (Some(*at), "anchors are not supported".to_owned()),
+        LoadError::MappingKeyMustBeScalar(at) => (Some(*at), "a key has to be plain text".to_owned()),
+        LoadError::UnexpectedTag(at) => (Some(*at), "tags are not supported".to_owned()),
+        LoadError::DuplicateKey(inner) => {
+            let first = inner.prev_key.span().start().map_or(0, Marker::line);
+            let message = format!("key {:?} is given twice; first in line {first}", inner.key.as_str());
+            (inner.key.span().start().copied(), message)
+        }
+        LoadError::ScanError(at, error) => (Some(*at), format!("not valid YAML: {error}")),
+    }
+}

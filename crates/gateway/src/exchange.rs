@@ -1,0 +1,119 @@
+//! The way of a request: one function that reads like the table in ARCHITECTURE.md, a callee for each stage.
+
+use std::time::Instant;
+
+use account::RequestOutcome;
+use dispatch::{Answer, Content};
+use pingora_core::protocols::http::ServerSession;
+use policy::{Plan, RequestFacts, decide};
+use wire::{ApiError, ChatRequest};
+
+use crate::gateway::Gateway;
+use crate::reply::{self, Labels};
+use crate::rescue;
+use crate::settle::Settling;
+use crate::{intake, until_gone};
+
+/// Answers one chat completion on `session`, whose header has been read. Settled exactly once, on every way out.
+pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
+    // listen: limits
+    let mut settling = Settling::begin(&gateway.metrics, request_id);
+    let Ok(_permit) = gateway.in_flight.try_acquire() else {
+        return refuse(session, &mut settling, ApiError::too_many_in_flight(gateway.config.limits.in_flight_max)).await;
+    };
+    // parse
+    let request = match parse(gateway, session).await {
+        Ok(Some(request)) => request,
+        Ok(None) => return settling.end(RequestOutcome::CallerGone),
+        Err(error) => return refuse(session, &mut settling, *error).await,
+    };
+    settling.stream(request.stream());
+    // enrich, decide
+    let (_, plan) = match plan(gateway, session, &request, &mut settling) {
+        Ok(planned) => planned,
+        Err(error) => return refuse(session, &mut settling, *error).await,
+    };
+    // execute
+    let executed = {
+        let records = settling.records();
+        until_gone(session, gateway.dispatcher.execute(&plan, &request, records)).await
+    };
+    // relay
+    match executed {
+        None => settling.caller_gone(&plan),
+        Some(Err(failure)) => {
+            let error = rescue::failure(&failure, &plan, settling.records());
+            refuse(session, &mut settling, error).await;
+        }
+        Some(Ok(answer)) => relay(gateway, session, &plan, answer, &mut settling).await,
+    }
+    // settle: when `settling` is dropped
+}
+
+/// Reads and parses the body; `None` when the caller left meanwhile.
+async fn parse(gateway: &Gateway, session: &mut ServerSession) -> Result<Option<ChatRequest>, Box<ApiError>> {
+    let Some(body) = intake::read_body(session, &gateway.config.limits).await? else { return Ok(None) };
+    let request = ChatRequest::parse(body).map_err(|error| Box::new(ApiError::from(error)))?;
+    Ok(Some(request))
+}
+
+/// Gathers the facts and decides.
+pub(crate) fn plan(
+    gateway: &Gateway,
+    session: &ServerSession,
+    request: &ChatRequest,
+    settling: &mut Settling<'_>,
+) -> Result<(RequestFacts, Plan), Box<ApiError>> {
+    let begun = Instant::now();
+    let facts = intake::facts(&session.req_header().headers, request, &gateway.config)?;
+    let targets = gateway.dispatcher.facts();
+    let plan = decide(&facts, &targets).map_err(|refusal| rescue::refusal(&refusal, &targets))?;
+    settling.routed(begun.elapsed());
+    Ok((facts, plan))
+}
+
+async fn relay(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    plan: &Plan,
+    answer: Answer,
+    settling: &mut Settling<'_>,
+) {
+    let Answer { target, locality, content } = answer;
+    settling.answering(&target, locality);
+    let labels =
+        Labels { request_id: settling.request_id().to_owned(), target, locality, reason: reason(plan, settling) };
+    let outcome = match content {
+        Content::Whole { body, usage } => {
+            settling.usage(usage);
+            reply::whole(session, &labels, body).await
+        }
+        Content::Rejected { status, error } => {
+            reply::rejected(session, &labels, &ApiError::from_upstream(status, &error)).await
+        }
+        Content::Stream(mut relay) => {
+            let outcome = reply::stream(session, &labels, &mut relay).await;
+            settling.streamed(&relay, outcome);
+            if outcome == RequestOutcome::Interrupted {
+                gateway.dispatcher.observe_interruption(&labels.target, &relay);
+            }
+            outcome
+        }
+    };
+    settling.end(outcome);
+}
+
+/// `x-tidegate-reason`: the rule, and how the first attempt failed when another answered.
+fn reason(plan: &Plan, settling: &mut Settling<'_>) -> String {
+    let rule = plan.rule().as_str();
+    match settling.records().as_slice() {
+        [first, .., _] => format!("rule={rule}; fallback={}", first.outcome.as_str()),
+        _ => format!("rule={rule}"),
+    }
+}
+
+/// Answers with an error and settles accordingly.
+async fn refuse(session: &mut ServerSession, settling: &mut Settling<'_>, error: ApiError) {
+    let delivered = reply::error(session, settling.request_id(), &error).await;
+    settling.end(if delivered { rescue::outcome(&error) } else { RequestOutcome::CallerGone });
+}

@@ -1,0 +1,48 @@
+//! What every request shares: configuration, targets, metrics, and the number of requests that may run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use account::Metrics;
+use dispatch::Dispatcher;
+use policy::TargetId;
+use tokio::sync::Semaphore;
+use worker::Worker;
+
+use crate::config::Config;
+
+/// The composed gateway.
+pub(crate) struct Gateway {
+    pub config: Config,
+    pub dispatcher: Dispatcher,
+    pub metrics: Metrics,
+    pub workers: Vec<(TargetId, Worker)>,
+    pub in_flight: Arc<Semaphore>,
+    /// Unix time of the start, in seconds; the `created` of every model.
+    pub started_s: u64,
+    draining: AtomicBool,
+}
+
+impl Gateway {
+    pub(crate) fn new(
+        config: Config,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        workers: Vec<(TargetId, Worker)>,
+    ) -> Self {
+        let in_flight = Arc::new(Semaphore::new(config.limits.in_flight_max));
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let started_s = since_epoch.map_or(0, |duration| duration.as_secs());
+        Self { config, dispatcher, metrics, workers, in_flight, started_s, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on not ready, and connections are closed after their request.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,106 @@
+//! The listeners: accept within the limit of connections, tell HTTP/1.1 from HTTP/2, hand over to the app.
+//!
+//! Pingora's own `Service` accepts without a limit, waits for a full HTTP/2 preface without a deadline and does not
+//! tell its port; its connection handling (`ServerApp`) is used as it is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::l4::stream::Stream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::app::{App, Port};
+use crate::gateway::Gateway;
+
+/// Connections on the admin port at most.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Pause after the system refused to accept, usually for want of file descriptors.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// How every HTTP/2 connection with prior knowledge begins (RFC 9113, section 3.4).
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A bound port.
+pub(crate) struct Listener {
+    listener: TcpListener,
+    /// Where it really listens.
+    pub address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address`.
+    pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Accepts until `shutdown` turns true. Connections go on by themselves.
+    pub(crate) async fn serve(self, gateway: Arc<Gateway>, port: Port, mut shutdown: watch::Receiver<bool>) {
+        let connections_max = match port {
+            Port::Data => gateway.config.limits.connections_max,
+            Port::Admin => ADMIN_CONNECTIONS_MAX,
+        };
+        let connections = Arc::new(Semaphore::new(connections_max));
+        let http1 = Arc::new(App::new(Arc::clone(&gateway), port, false));
+        let http2 = Arc::new(App::new(gateway, port, true));
+        loop {
+            // The permit comes first: past the limit, callers wait in the backlog of the socket.
+            let next = async {
+                let permit = Arc::clone(&connections).acquire_owned().await;
+                (self.listener.accept().await, permit)
+            };
+            let (accepted, permit) = tokio::select! {
+                next = next => next,
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            };
+            let (http1, http2, shutdown) = (Arc::clone(&http1), Arc::clone(&http2), shutdown.clone());
+            match accepted {
+                Ok((stream, _)) => {
+                    tokio::spawn(async move {
+                        serve_connection(stream, &http1, &http2, &shutdown).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "connection not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, http1: &Arc<App>, http2: &Arc<App>, shutdown: &watch::Receiver<bool>) {
+    let limit = http1.gateway.config.limits.header_timeout;
+    let Ok(Some(is_http2)) = timeout(limit, begins_with_preface(&stream)).await else { return };
+    // Fails only on a socket that is gone already.
+    let _ = stream.set_nodelay(true);
+    let app = if is_http2 { http2 } else { http1 };
+    let mut connection = Some(Box::new(Stream::from(stream)) as pingora_core::protocols::Stream);
+    while let Some(stream) = connection {
+        connection = app.process_new(stream, shutdown).await;
+    }
+}
+
+/// Looks at the first bytes without taking them; `None` when the caller left.
+async fn begins_with_preface(stream: &TcpStream) -> Option<bool> {
+    let mut seen = [0; H2_PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut seen).await.ok()?;
+        if count == 0 {
+            return None;
+        }
+        if seen[..count] != H2_PREFACE[..count] {
+            return Some(false);
+        }
+        if count == H2_PREFACE.len() {
+            return Some(true);
+        }
+        // A part of the preface: peek returns at once while nothing is taken, so wait a moment for the rest.
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}

@@ -1,0 +1,88 @@
+//! The `tidegate` binary: reads the command line and runs one command.
+//!
+//! Exit status: 0 success, 1 failure, 64 bad usage (sysexits' EX_USAGE), 78 bad configuration (EX_CONFIG).
+
+#[macro_use]
+mod output;
+
+mod admin;
+mod announce;
+mod app;
+mod cli;
+mod commands;
+mod compose;
+mod config;
+mod exchange;
+mod gateway;
+mod intake;
+mod listen;
+mod logging;
+mod reply;
+mod request_id;
+mod rescue;
+mod route;
+mod serve;
+mod settle;
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use pingora_core::protocols::http::ServerSession;
+
+use cli::{Cli, Command};
+
+const EX_USAGE: u8 = 64;
+const EX_CONFIG: u8 = 78;
+/// How long a refused body is read away before its connection is closed.
+const UNREAD_BODY_LIMIT: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done about a closed standard output.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tidegate: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(cli.command));
+    // Blocking reads that nobody waits for any more do not hold up the exit.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate: {error:#}");
+            let is_config = error.downcast_ref::<config::ConfigErrors>().is_some();
+            if is_config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Up { config } => commands::up(config.as_deref()).await,
+        Command::Init { file, force } => commands::init(&file, force),
+        Command::Check { config } => commands::check(config.as_deref()),
+        Command::Artifacts { action } => commands::artifacts(action).await,
+    }
+}
+
+/// Runs `work` until it is done, or until the caller of `session` has left: then `work` is dropped and the answer is
+/// `None`.
+async fn until_gone<T>(session: &mut ServerSession, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        // Resolves when the connection or stream is closed or reset; a caller has nothing more to say.
+        _ = session.read_body_or_idle(true) => None,
+    }
+}

@@ -1,0 +1,150 @@
+//! Writes answers and errors to the caller in OpenAI's shape, with the headers that say where they came from.
+
+use account::RequestOutcome;
+use bytes::Bytes;
+use dispatch::{Relay, StreamEnd};
+use http::{Method, StatusCode, Version, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
+use policy::{Locality, TargetId};
+use wire::ApiError;
+
+use crate::until_gone;
+
+/// The headers that every answer carries.
+pub(crate) struct Labels {
+    pub request_id: String,
+    pub target: TargetId,
+    pub locality: Locality,
+    pub reason: String,
+}
+
+type Written<T = ()> = pingora_core::Result<T>;
+
+/// Delivers a complete answer.
+pub(crate) async fn whole(session: &mut ServerSession, labels: &Labels, body: Bytes) -> RequestOutcome {
+    match write_json(session, StatusCode::OK, body, |response| label(response, labels)).await {
+        Ok(()) => RequestOutcome::Answered,
+        Err(_) => RequestOutcome::CallerGone,
+    }
+}
+
+/// Delivers the error with which a target refused the request itself.
+pub(crate) async fn rejected(session: &mut ServerSession, labels: &Labels, error: &ApiError) -> RequestOutcome {
+    match write_json(session, status_of(error), error.to_json(), |response| label(response, labels)).await {
+        Ok(()) => RequestOutcome::RejectedByTarget,
+        Err(_) => RequestOutcome::CallerGone,
+    }
+}
+
+/// Delivers a stream event by event. A broken stream ends with an error event and without `[DONE]`.
+pub(crate) async fn stream(session: &mut ServerSession, labels: &Labels, relay: &mut Relay) -> RequestOutcome {
+    if begin_stream(session, labels).await.is_err() {
+        return RequestOutcome::CallerGone;
+    }
+    loop {
+        match until_gone(session, relay.next()).await {
+            None => return RequestOutcome::CallerGone,
+            Some(Some(events)) => {
+                if session.write_response_body(events, false).await.is_err() {
+                    return RequestOutcome::CallerGone;
+                }
+            }
+            Some(None) => break,
+        }
+    }
+    let (last, outcome) = match relay.end() {
+        Some(StreamEnd::Complete) => (Bytes::new(), RequestOutcome::Answered),
+        Some(StreamEnd::Interrupted { detail, stalled, .. }) => {
+            (ApiError::stream_interrupted(detail, *stalled).to_sse_event(), RequestOutcome::Interrupted)
+        }
+        None => (
+            ApiError::stream_interrupted("the gateway lost the stream", false).to_sse_event(),
+            RequestOutcome::Interrupted,
+        ),
+    };
+    match session.write_response_body(last, true).await {
+        Ok(()) => outcome,
+        Err(_) => RequestOutcome::CallerGone,
+    }
+}
+
+/// Delivers an error of the gateway's own; false when the caller has left.
+pub(crate) async fn error(session: &mut ServerSession, request_id: &str, error: &ApiError) -> bool {
+    let written = write_json(session, status_of(error), error.to_json(), |response| {
+        response.insert_header("x-request-id", request_id)?;
+        response.insert_header("x-tidegate-reason", format!("error={}", error.code))?;
+        if let Some(seconds) = error.retry_after_s {
+            response.insert_header(header::RETRY_AFTER, seconds.to_string())?;
+        }
+        Ok(())
+    });
+    written.await.is_ok()
+}
+
+/// Refuses a method; `allowed` goes into the `Allow` header (RFC 9110, section 15.5.6).
+pub(crate) async fn refuse_method(session: &mut ServerSession, request_id: &str, method: &Method, allowed: &str) {
+    let error = ApiError::method_not_allowed(method.as_str(), allowed);
+    let written = write_json(session, status_of(&error), error.to_json(), |response| {
+        response.insert_header("x-request-id", request_id)?;
+        response.insert_header(header::ALLOW, allowed)
+    });
+    // Fails only for a caller that left.
+    let _ = written.await;
+}
+
+/// Delivers any JSON of the gateway's own.
+pub(crate) async fn json(session: &mut ServerSession, request_id: &str, status: StatusCode, body: Bytes) -> bool {
+    let written = write_json(session, status, body, |response| response.insert_header("x-request-id", request_id));
+    written.await.is_ok()
+}
+
+async fn write_json(
+    session: &mut ServerSession,
+    status: StatusCode,
+    body: Bytes,
+    label: impl FnOnce(&mut ResponseHeader) -> Written,
+) -> Written {
+    write_body(session, status, "application/json", body, label).await
+}
+
+/// Writes a whole response with its length.
+pub(crate) async fn write_body(
+    session: &mut ServerSession,
+    status: StatusCode,
+    content_type: &str,
+    body: Bytes,
+    label: impl FnOnce(&mut ResponseHeader) -> Written,
+) -> Written {
+    let mut response = ResponseHeader::build(status, Some(8))?;
+    response.insert_header(header::CONTENT_TYPE, content_type)?;
+    response.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
+    label(&mut response)?;
+    session.write_response_header(Box::new(response)).await?;
+    session.write_response_body(body, true).await
+}
+
+async fn begin_stream(session: &mut ServerSession, labels: &Labels) -> Written {
+    let mut response = ResponseHeader::build(StatusCode::OK, Some(8))?;
+    response.insert_header(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")?;
+    response.insert_header(header::CACHE_CONTROL, "no-cache")?;
+    match session.req_header().version {
+        Version::HTTP_2 => {}
+        // Without chunks only the end of the connection marks the end of the body.
+        Version::HTTP_10 => session.set_keepalive(None),
+        _ => response.insert_header(header::TRANSFER_ENCODING, "chunked")?,
+    }
+    label(&mut response, labels)?;
+    session.write_response_header(Box::new(response)).await
+}
+
+fn label(response: &mut ResponseHeader, labels: &Labels) -> Written {
+    response.insert_header("x-request-id", &labels.request_id)?;
+    response.insert_header("x-tidegate-target", labels.target.as_str())?;
+    response.insert_header("x-tidegate-locality", labels.locality.as_str())?;
+    response.insert_header("x-tidegate-reason", &labels.reason)
+}
+
+fn status_of(error: &ApiError) -> StatusCode {
+    StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

@@ -1,0 +1,53 @@
+//! Names a request: the caller's own `x-request-id` where it is fit for logs and headers, else a new one.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderValue;
+
+/// Longest id taken over from a caller, in bytes.
+const CALLERS_ID_BYTES_MAX: usize = 128;
+
+/// The id of a request.
+pub(crate) fn request_id(header: Option<&HeaderValue>) -> String {
+    header.and_then(|value| value.to_str().ok()).filter(|id| is_fit(id)).map_or_else(new_id, str::to_owned)
+}
+
+fn is_fit(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    !id.is_empty() && id.len() <= CALLERS_ID_BYTES_MAX && id.bytes().all(allowed)
+}
+
+/// Unique within and, through the random keys of the standard hasher, across processes.
+fn new_id() -> String {
+    static KEYS: LazyLock<(RandomState, RandomState)> = LazyLock::new(|| (RandomState::new(), RandomState::new()));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let half = |keys: &RandomState| {
+        let mut hasher = keys.build_hasher();
+        hasher.write_u64(count);
+        hasher.finish()
+    };
+    format!("req_{:016x}{:016x}", half(&KEYS.0), half(&KEYS.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fit_id_is_kept_and_an_unfit_one_replaced() {
+        let kept = |id: &str| request_id(HeaderValue::from_str(id).ok().as_ref()) == id;
+        assert!(kept("7d9f-ab_c.1:2"));
+        for unfit in ["", "a b", "a\tb", "\u{e4}", &"x".repeat(129)] {
+            assert!(!kept(unfit), "{unfit:?}");
+        }
+    }
+
+    #[test]
+    fn new_ids_differ() {
+        let ids: std::collections::HashSet<_> = (0..1000).map(|_| request_id(None)).collect();
+        assert_eq!(ids.len(), 1000);
+    }
+}

@@ -1,0 +1,55 @@
+//! Maps everything that can go wrong with a request to the reply its caller gets, and to the outcome it counts as.
+
+use account::RequestOutcome;
+use dispatch::{AttemptRecord, Failure};
+use policy::{Contradiction, Outcome, Plan, Refusal, TargetFacts};
+use wire::{ApiError, Fault};
+
+use crate::intake::{MODE_HEADER, PRIVACY_HEADER};
+
+/// The reply to a request that cannot be planned.
+pub(crate) fn refusal(refusal: &Refusal, targets: &[TargetFacts]) -> Box<ApiError> {
+    Box::new(match refusal {
+        Refusal::UnknownModel(model) => {
+            ApiError::model_not_found(model.as_str(), targets.iter().map(|target| target.id.as_str()))
+        }
+        Refusal::Contradiction(contradiction) => {
+            let place = match contradiction {
+                Contradiction::Modes => MODE_HEADER,
+                Contradiction::PrivacyAndMode(_) => PRIVACY_HEADER,
+                Contradiction::ModelAndPlacement { .. } => "model",
+            };
+            ApiError::contradiction(&contradiction.to_string(), place)
+        }
+    })
+}
+
+/// The reply when no attempt brought an answer: what was tried and how it failed, what was not and why.
+pub(crate) fn failure(failure: &Failure, plan: &Plan, records: &[AttemptRecord]) -> ApiError {
+    let tried = records.iter().map(|record| format!("{}: {}", record.target, record.detail));
+    let dropped = plan.dropped().iter().map(|dropped| format!("{}: {}", dropped.target, dropped.reason.explain()));
+    let reasons: Vec<String> = tried.chain(dropped).collect();
+    let Some(last) = records.last().filter(|_| matches!(failure, Failure::Exhausted)) else {
+        return ApiError::no_target_available(&reasons);
+    };
+    if records.iter().all(|record| record.outcome == Outcome::WorkerUnavailable) {
+        return ApiError::no_target_available(&reasons);
+    }
+    match last.outcome {
+        Outcome::Status(429) => ApiError::upstream_rate_limited(&reasons, last.retry_after_s),
+        Outcome::HeadersTimeout | Outcome::Status(408 | 504) => ApiError::upstream_timeout(&reasons),
+        _ => ApiError::upstream_failed(&reasons),
+    }
+}
+
+/// The outcome that an error reply counts as.
+pub(crate) fn outcome(error: &ApiError) -> RequestOutcome {
+    match (error.status, error.fault) {
+        (413 | 431, _) => RequestOutcome::OverLimit,
+        (503, Fault::Gateway) if error.code == ApiError::TOO_MANY_IN_FLIGHT => RequestOutcome::OverLimit,
+        (503, Fault::Gateway) => RequestOutcome::NoTarget,
+        (_, Fault::Caller) => RequestOutcome::Invalid,
+        (_, Fault::Upstream) => RequestOutcome::TargetsFailed,
+        (_, Fault::Gateway) => RequestOutcome::GatewayFailed,
+    }
+}

@@ -1,0 +1,56 @@
+//! Runs the listeners until a signal, then drains: running requests may finish within the grace period.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::future::join_all;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::app::Port;
+use crate::gateway::Gateway;
+use crate::listen::Listener;
+
+/// How often draining looks at the number of running requests.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// Serves on the given ports until SIGTERM or SIGINT and stops within the grace period; a second signal stops at once.
+pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2]) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    let (stop_data, data_stopped) = watch::channel(false);
+    let (stop_admin, admin_stopped) = watch::channel(false);
+    for (listener, port) in listeners {
+        let stopped = if port == Port::Data { data_stopped.clone() } else { admin_stopped.clone() };
+        tokio::spawn(listener.serve(Arc::clone(&gateway), port, stopped));
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    gateway.drain();
+    // Held by every connection; a failure means that none is left.
+    let _ = stop_data.send(true);
+    let running = gateway.metrics.in_flight();
+    let grace_s = gateway.config.limits.grace_period.as_secs_f32();
+    info!(running, grace_s, "stopping: running requests may finish");
+    let drained = async {
+        while gateway.metrics.in_flight() > 0 {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = drained => {}
+        () = tokio::time::sleep(gateway.config.limits.grace_period) => {
+            warn!(running = gateway.metrics.in_flight(), "grace period over, requests are cut off");
+        }
+        _ = terminate.recv() => warn!("second signal, requests are cut off"),
+        _ = interrupt.recv() => warn!("second signal, requests are cut off"),
+    }
+    let _ = stop_admin.send(true);
+    join_all(gateway.workers.iter().map(|(_, worker)| worker.stop())).await;
+    info!("stopped");
+    Ok(())
+}

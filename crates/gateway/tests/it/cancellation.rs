@@ -1,0 +1,43 @@
+//! A caller that leaves: the connection upstream is dropped in every phase.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use testkit::{Behaviour, RawClient, ScriptedUpstream};
+
+use crate::support::{cloud_gateway, hello, hello_stream};
+
+/// Sends `body`, waits until the upstream stands still, leaves, and says how long the upstream took to see it.
+async fn leave_while_held(behaviour: Behaviour, body: &Value) -> (Duration, String) {
+    let upstream = ScriptedUpstream::start().await;
+    let gateway = cloud_gateway(&[&upstream]).await;
+    upstream.set_default(behaviour);
+    let mut client = RawClient::connect(gateway.data_addr()).await;
+    client.post("/v1/chat/completions", body).await.unwrap();
+    upstream.wait_held(0).await;
+    let left = Instant::now();
+    drop(client);
+    let ended = upstream.wait_ended(0).await;
+    gateway.wait_for_log("request finished").await;
+    let metrics = gateway.metrics().await;
+    (ended.at.duration_since(left), metrics)
+}
+
+#[tokio::test]
+async fn leaving_closes_the_connection_upstream_in_every_phase() {
+    let phases = [
+        ("before the headers of a stream", Behaviour::StallBeforeHeaders, hello_stream()),
+        ("before the headers of an answer", Behaviour::StallBeforeHeaders, hello()),
+        ("within the body of an answer", Behaviour::StallBetweenChunks { after: 1 }, hello()),
+        ("before the first token", Behaviour::SlowFirstToken, hello_stream()),
+        ("between tokens", Behaviour::StallBetweenChunks { after: 2 }, hello_stream()),
+    ];
+    for (phase, behaviour, body) in phases {
+        let (took, metrics) = leave_while_held(behaviour, &body).await;
+        println!("{phase}: {took:?}");
+        // Half of the shortest timeout of these targets: it was the caller leaving, not a limit.
+        assert!(took < Duration::from_millis(750), "{phase}: {took:?}");
+        assert!(metrics.contains(r#"outcome="caller_gone""#), "{phase}: {metrics}");
+        assert!(metrics.contains("tidegate_in_flight_requests 0"), "{phase}");
+    }
+}

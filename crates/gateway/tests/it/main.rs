@@ -1,0 +1,15 @@
+//! The built binary with scripted upstreams, a fake worker and the real one; one file for each behaviour.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod cancellation;
+mod cli;
+mod failover;
+mod lifecycle;
+mod limits;
+mod placement;
+mod python_client;
+mod real_engine;
+mod streaming;
+mod support;
+mod workers;

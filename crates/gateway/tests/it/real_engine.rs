@@ -1,0 +1,154 @@
+//! The real llama-server with the real default model, through the built gateway. The engine and the model are those that
+//! `tidegate artifacts install` put into the user's data folder (`make test` runs it first).
+//!
+//! One gateway for all steps, as each start costs seconds of a small machine.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::{Gateway, bin, http_client};
+
+use crate::support::{LISTEN, Reply, chat};
+
+/// The path that `tidegate artifacts list` shows for an artifact of the user's own data folder.
+pub(crate) fn installed(name: &str) -> String {
+    let list = Command::new(bin("tidegate")).args(["artifacts", "install", name]).output().unwrap();
+    let text = String::from_utf8(list.stdout).unwrap();
+    let path = text.strip_prefix(&format!("{name}: ")).and_then(|rest| rest.rsplit_once(" (")).map(|(path, _)| path);
+    path.unwrap_or_else(|| {
+        panic!("{name} is not installed; run `make test`: {}", String::from_utf8_lossy(&list.stderr))
+    })
+    .to_owned()
+}
+
+pub(crate) fn config() -> String {
+    let (engine, model) = (installed("llama-server"), installed("smollm2-135m-instruct"));
+    format!(
+        "{LISTEN}engine: {{path: '{engine}'}}\ntargets:\n  - id: local/smollm2-135m-instruct\n    provider: llama_cpp\n    model_path: '{model}'\n    context_tokens: 2048\n    slots: 2\n    eager: true\n"
+    )
+}
+
+fn story(max_tokens: u32, stream: bool) -> Value {
+    json!({
+        "model": "auto", "stream": stream, "max_tokens": max_tokens, "temperature": 0, "ignore_eos": true,
+        "messages": [{"role": "user", "content": "Tell me a long story about the sea."}],
+    })
+}
+
+fn streamed_text(sse: &str) -> String {
+    let data = sse.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+    let chunks = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+    chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn the_real_engine_answers_frees_its_slots_and_survives_being_killed() {
+    let gateway = Gateway::start(&config()).await;
+
+    // The same text, streaming and not; usage is counted though nobody asked to see it.
+    let whole = Reply::of(chat(&gateway, &story(24, false))).await;
+    assert_eq!(whole.header("x-tidegate-locality"), "device");
+    assert_eq!(whole.json()["usage"]["completion_tokens"], json!(24));
+    let streamed = Reply::of(chat(&gateway, &story(24, true))).await;
+    assert!(streamed.text.ends_with("data: [DONE]\n\n"), "{}", streamed.text);
+    assert_eq!(streamed_text(&streamed.text), whole.content());
+    let tokens = gateway.metric("tidegate_output_tokens_total", &[("locality", "device")]).await;
+    assert_eq!(tokens, Some(48.0));
+
+    slots_are_free_soon_after_the_caller_left(&gateway).await;
+    survives_kill(&gateway).await;
+}
+
+/// A client of the worker's own socket, to see what the gateway's callers cannot.
+fn worker_client(gateway: &Gateway) -> reqwest::Client {
+    let sockets = std::fs::read_dir(gateway.home().join("run/sockets")).unwrap();
+    let socket = sockets.map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some_and(|e| e == "sock"));
+    reqwest::Client::builder().no_proxy().unix_socket(socket.unwrap()).build().unwrap()
+}
+
+async fn busy_slots(worker: &reqwest::Client) -> usize {
+    let slots = worker.get("http://worker/slots").send().await.unwrap().text().await.unwrap();
+    let slots: Vec<Value> = serde_json::from_str(&slots).unwrap();
+    slots.iter().filter(|slot| slot["is_processing"] == json!(true)).count()
+}
+
+async fn wait_until_busy(worker: &reqwest::Client, wanted: usize) -> Duration {
+    let begun = Instant::now();
+    let reached = async {
+        while busy_slots(worker).await != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(testkit::PATIENCE, reached).await.unwrap();
+    begun.elapsed()
+}
+
+async fn slots_are_free_soon_after_the_caller_left(gateway: &Gateway) {
+    let worker = worker_client(gateway);
+    for stream in [true] {
+        wait_until_busy(&worker, 0).await;
+        let request = tokio::spawn(chat(gateway, &story(1500, stream)).send());
+        wait_until_busy(&worker, 1).await;
+        if stream {
+            // In the middle of the answer, not before its headers.
+            let mut response = request.await.unwrap().unwrap();
+            response.chunk().await.unwrap().unwrap();
+            drop(response);
+        } else {
+            request.abort();
+        }
+        let took = wait_until_busy(&worker, 0).await;
+        println!("slot free {took:?} after the caller left (stream: {stream})");
+        // 1500 tokens take seconds; a slot that is free this soon was freed by the cancellation.
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+}
+
+async fn survives_kill(gateway: &Gateway) {
+    let kill_worker = || {
+        let pids = Command::new("pgrep").args(["-P", &gateway.pid().to_string()]).output().unwrap();
+        let pid: i32 = String::from_utf8(pids.stdout).unwrap().trim().parse().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL)
+            .unwrap();
+    };
+    kill_worker();
+    let next = Reply::of(chat(gateway, &story(4, false))).await;
+    assert_eq!(next.status, 200, "not noticed beyond the restart: {}", next.text);
+
+    let mut running = chat(gateway, &story(1500, true)).send().await.unwrap();
+    let mut text = String::from_utf8(running.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    kill_worker();
+    while let Some(chunk) = running.chunk().await.unwrap() {
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    assert!(text.contains("\"stream_interrupted\"") && !text.contains("[DONE]"), "{text}");
+    assert_eq!(Reply::of(chat(gateway, &story(4, false))).await.status, 200);
+}
+
+#[tokio::test]
+async fn offline_with_everything_installed_it_starts_and_answers() {
+    // Every way out fails: package index, hub and proxies point at a closed port, and no pip may be run.
+    let closed = "http://127.0.0.1:9";
+    let home = tempfile::tempdir().unwrap();
+    let user_home = std::env::var("TIDEGATE_HOME").map_or_else(
+        |_| std::path::PathBuf::from(std::env::var("HOME").unwrap()).join(".local/share/tidegate"),
+        std::path::PathBuf::from,
+    );
+    std::os::unix::fs::symlink(user_home.join("artifacts"), home.path().join("artifacts")).unwrap();
+    let fetching = config()
+        .lines()
+        .filter(|line| !line.starts_with("artifacts:") && !line.starts_with("engine:"))
+        .map(|line| if line.contains("model_path") { "    artifact: smollm2-135m-instruct" } else { line })
+        .collect::<Vec<_>>()
+        .join("\n");
+    let builder = Gateway::builder(&fetching).home(home.path());
+    let builder = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "PIP_INDEX_URL"]
+        .into_iter()
+        .fold(builder, |builder, name| builder.env(name, closed));
+    let gateway = builder.env("PATH", "/nonexistent").start().await;
+    let reply = Reply::of(chat(&gateway, &story(4, false))).await;
+    assert_eq!((reply.status, reply.header("x-tidegate-locality")), (200, "device"), "{}", reply.text);
+    let models = Reply::of(http_client().get(gateway.url("/v1/models"))).await;
+    assert_eq!(models.json()["data"][1]["id"], "local/smollm2-135m-instruct");
+}

@@ -1,0 +1,149 @@
+//! The relay of streams: whole ones exactly, broken ones never as if they were whole.
+
+use serde_json::{Value, json};
+use testkit::{Behaviour, Gateway, RawClient, ScriptedUpstream};
+
+use crate::support::{Reply, chat, cloud_gateway, hello_stream};
+
+async fn one() -> (ScriptedUpstream, Gateway) {
+    let upstream = ScriptedUpstream::start().await;
+    let gateway = cloud_gateway(&[&upstream]).await;
+    (upstream, gateway)
+}
+
+/// The data of every event of an SSE text.
+fn events(text: &str) -> Vec<&str> {
+    text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).collect()
+}
+
+fn content(text: &str) -> String {
+    let parsed = events(text).into_iter().filter_map(|data| serde_json::from_str::<Value>(data).ok());
+    parsed.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn a_stream_arrives_exactly_whatever_its_pieces() {
+    let (upstream, gateway) = one().await;
+    upstream.set_text("Grüße an die Möwe 🌊 am Kai", testkit::Usage::default());
+    for behaviour in [Behaviour::answer("Grüße an die Möwe 🌊 am Kai"), Behaviour::OneBytePieces, Behaviour::Keepalives]
+    {
+        upstream.set_default(behaviour.clone());
+        let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+        assert_eq!(reply.header("content-type"), "text/event-stream; charset=utf-8");
+        assert_eq!(content(&reply.text), "Grüße an die Möwe 🌊 am Kai", "{behaviour:?}");
+        assert_eq!(events(&reply.text).last(), Some(&"[DONE]"));
+        assert_eq!(reply.header("x-tidegate-target"), "cloud/a");
+    }
+}
+
+#[tokio::test]
+async fn usage_is_asked_for_upstream_and_shown_only_to_who_asked() {
+    let (upstream, gateway) = one().await;
+    let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+    assert_eq!(upstream.attempts()[0].json()["stream_options"], json!({"include_usage": true}));
+    assert!(!reply.text.contains("usage"), "{}", reply.text);
+
+    let mut body = hello_stream();
+    body["stream_options"] = json!({"include_usage": true, "x": 1});
+    let reply = Reply::of(chat(&gateway, &body)).await;
+    assert!(reply.text.contains(r#""completion_tokens":7"#), "{}", reply.text);
+    assert_eq!(upstream.attempts()[1].json()["stream_options"], json!({"include_usage": true, "x": 1}));
+
+    let metrics = gateway.metrics().await;
+    let counted = r#"tidegate_output_tokens_total{locality="cloud",target="cloud/a"} 14"#;
+    assert!(metrics.contains(counted), "counted for both: {metrics}");
+    assert!(metrics.contains(r#"tidegate_time_to_first_token_seconds_count{locality="cloud",target="cloud/a"} 2"#));
+}
+
+#[tokio::test]
+async fn a_stream_without_done_but_with_a_finish_reason_is_completed() {
+    let (upstream, gateway) = one().await;
+    upstream.set_default(Behaviour::EndWithoutDone);
+    let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+    assert_eq!(content(&reply.text), testkit::DEFAULT_TEXT);
+    assert_eq!(events(&reply.text).last(), Some(&"[DONE]"));
+}
+
+#[tokio::test]
+async fn a_broken_stream_ends_in_an_error_event_and_never_in_done() {
+    let (upstream, gateway) = one().await;
+    let reported = json!({"error": {"message": "out of memory", "type": "server_error"}});
+    let cases = [
+        (Behaviour::CutAfter { chunks: 2 }, "stream_interrupted"),
+        (Behaviour::ResetAfter { chunks: 2 }, "stream_interrupted"),
+        (Behaviour::EndWithoutFinish, "stream_interrupted"),
+        (Behaviour::MalformedFrame { at: 2 }, "stream_interrupted"),
+        (Behaviour::ErrorInStream { after: 2, body: reported }, "stream_interrupted"),
+        (Behaviour::StallBetweenChunks { after: 2 }, "stream_stalled"),
+    ];
+    for (behaviour, code) in cases {
+        upstream.set_default(behaviour.clone());
+        let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+        let events = events(&reply.text);
+        assert!(!reply.text.contains("[DONE]"), "{behaviour:?} {}", reply.text);
+        let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+        assert_eq!(
+            (&last["error"]["code"], &last["error"]["fault"]),
+            (&json!(code), &json!("upstream")),
+            "{behaviour:?}"
+        );
+        assert!(testkit::DEFAULT_TEXT.starts_with(&content(&reply.text)), "nothing is made up");
+    }
+    let metrics = gateway.metrics().await;
+    let counted = r#"tidegate_requests_total{locality="cloud",outcome="interrupted",target="cloud/a"} 6"#;
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_whole_is_never_delivered() {
+    let (upstream, gateway) = one().await;
+    let truncated = Behaviour::json(&json!({"id": "x", "choices": "none"}));
+    for behaviour in [Behaviour::ShortBody, Behaviour::CutAfter { chunks: 2 }, truncated] {
+        upstream.set_default(behaviour.clone());
+        let reply = Reply::of(chat(&gateway, &crate::support::hello())).await;
+        assert_eq!((reply.status, reply.error("fault").as_str()), (502, "upstream"), "{behaviour:?} {}", reply.text);
+    }
+}
+
+#[tokio::test]
+async fn unknown_fields_of_request_and_answer_pass_unchanged() {
+    let (upstream, gateway) = one().await;
+    let answer = r#"{"id":"c1","x_first":1.50,"choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"t","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},"finish_reason":"tool_calls"}],"z":{"deep":[1e2]}}"#;
+    upstream.set_default(Behaviour::Raw {
+        status: 200,
+        headers: vec![("content-type".into(), "application/json".into())],
+        body: answer.into(),
+    });
+    let body = r#"{"zeta":1.0,"messages":[{"role":"user","content":[{"type":"text","text":"a\u00e9"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AA=="}}]}],"model":"auto","tools":[{"type":"function","function":{"name":"f"}}],"seed":12345678901234567890,"alpha":[ ]}"#;
+    let request = testkit::http_client().post(gateway.url("/v1/chat/completions")).body(body);
+    let reply = Reply::of(request.header("content-type", "application/json")).await;
+    assert_eq!(reply.text, answer);
+    let sent = String::from_utf8(upstream.attempts()[0].body.to_vec()).unwrap();
+    assert_eq!(sent, body.replace("\"auto\"", "\"upstream-a\""));
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_holds_the_target_back() {
+    let (upstream, gateway) = one().await;
+    upstream.set_default(Behaviour::Endless { chunk: "x".repeat(4096) });
+    let mut client = RawClient::connect(gateway.data_addr()).await;
+    client.post("/v1/chat/completions", &hello_stream()).await.unwrap();
+    upstream.wait_attempts(1).await;
+    // The sockets fill; then nothing moves any more. Two looks with the same count, some reads of metrics apart.
+    let mut last = 0;
+    let mut same = 0;
+    for _ in 0..2000 {
+        gateway.metrics().await;
+        let sent = upstream.attempts()[0].bytes_sent;
+        same = if sent == last && sent > 0 { same + 1 } else { 0 };
+        last = sent;
+        if same >= 50 {
+            break;
+        }
+    }
+    assert!(same >= 50, "the target is still sending after {last} bytes");
+    let resident = gateway.resident_bytes();
+    assert!(resident < 128 << 20, "{resident} bytes resident");
+    drop(client);
+    upstream.wait_ended(0).await;
+}

@@ -1,0 +1,94 @@
+//! What the tests share: configurations, a chat request, and a reply taken apart.
+
+use std::fmt::Write;
+
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::{Value, json};
+use testkit::{Gateway, ScriptedUpstream, http_client};
+
+/// A gateway whose only targets are scripted upstreams in the cloud, in this order: `cloud/a`, `cloud/b`, ...
+pub(crate) async fn cloud_gateway(upstreams: &[&ScriptedUpstream]) -> Gateway {
+    Gateway::start(&cloud_config(upstreams, "")).await
+}
+
+/// The same as configuration text, with `extra` in front.
+pub(crate) fn cloud_config(upstreams: &[&ScriptedUpstream], extra: &str) -> String {
+    let mut text = format!("{extra}\n{LISTEN}targets:\n");
+    push_clouds(&mut text, upstreams);
+    text
+}
+
+/// Ports that the system chooses, and nothing fetched.
+pub(crate) const LISTEN: &str = "listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nartifacts: {fetch: false}\n";
+
+/// Adds a target for each upstream to a `targets:` list.
+pub(crate) fn push_clouds(text: &mut String, upstreams: &[&ScriptedUpstream]) {
+    for (name, upstream) in ('a'..).zip(upstreams) {
+        write!(
+            text,
+            "  - id: cloud/{name}\n    provider: openai\n    model: upstream-{name}\n    base_url: {}\n    timeouts: {{connect_ms: 2000, headers_ms: 1500, idle_ms: 1500, answer_ms: 3000}}\n",
+            upstream.base_url()
+        )
+        .unwrap();
+    }
+}
+
+/// A plain request for `auto`.
+pub(crate) fn hello() -> Value {
+    json!({"model": "auto", "messages": [{"role": "user", "content": "hello"}]})
+}
+
+/// The same as a stream.
+pub(crate) fn hello_stream() -> Value {
+    json!({"model": "auto", "stream": true, "messages": [{"role": "user", "content": "hello"}]})
+}
+
+/// A request to the chat endpoint, not sent yet.
+pub(crate) fn chat(gateway: &Gateway, body: &Value) -> RequestBuilder {
+    post(&http_client(), gateway, "/v1/chat/completions", body)
+}
+
+pub(crate) fn post(client: &Client, gateway: &Gateway, path: &str, body: &Value) -> RequestBuilder {
+    client.post(gateway.url(path)).header("content-type", "application/json").body(body.to_string())
+}
+
+/// A reply with its body read.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
+        Self::read(request.send().await.unwrap()).await
+    }
+
+    pub(crate) async fn read(response: Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, text: response.text().await.unwrap() }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The text of a complete answer.
+    pub(crate) fn content(&self) -> String {
+        assert_eq!(self.status, 200, "{}", self.text);
+        self.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+    }
+
+    /// `error.FIELD` of an error reply.
+    pub(crate) fn error(&self, field: &str) -> String {
+        match &self.json()["error"][field] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
