@@ -7,8 +7,9 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use policy::{Attempt, Locality, NextStep, Outcome, Plan, TargetFacts, TargetId, TargetState, next_step};
 use tracing::warn;
-use wire::{ChatCompletion, ChatRequest, CompletionError, UpstreamError, UsageInStream};
+use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError};
 
+use crate::assemble::assemble;
 use crate::egress::{self, root_cause};
 use crate::{Answer, AttemptRecord, Content, Failure, Lead, Provider, Relay, TargetFailure, Timeouts};
 
@@ -155,23 +156,32 @@ fn record(attempt: &Attempt, begun: Instant, outcome: Outcome, failure: Option<T
 
 /// One try: send, check the status, read or hand over the body.
 async fn run(plan: &Plan, target: &Target, lead: &Lead, request: &ChatRequest) -> Result<Content, TargetFailure> {
-    let stream = request.stream();
-    let limit = if stream { target.timeouts.headers } else { target.timeouts.answer };
+    let form = target.provider.form(request);
+    let limit = if request.stream() { target.timeouts.headers } else { target.timeouts.answer };
     let deadline = tokio::time::Instant::now() + limit;
-    let body: Bytes = request.for_upstream(target.provider.upstream_model(), UsageInStream::Always).into();
-    let response = egress::send(plan.placement(), &lead.destination, body, stream, limit)
+    let streams = request.stream() || form.stream == StreamForm::Always;
+    let body = request.for_upstream(&form).into();
+    let response = egress::send(plan.placement(), &lead.destination, body, streams, limit)
         .await
         .map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
     if response.status() != StatusCode::OK {
         return refused(response, limit).await;
     }
-    if stream {
-        return begin_stream(response, request, target, lead);
+    if streams {
+        expect_event_stream(&response)?;
     }
-    let body = match tokio::time::timeout_at(deadline, read_body(response, ANSWER_BYTES_MAX)).await {
-        Ok(read) => read?,
-        Err(_) => return Err(TargetFailure::new(Outcome::InvalidAnswer, "the answer did not end within its limit")),
-    };
+    if request.stream() {
+        let relay = Relay::new(response, request.include_usage(), target.timeouts.idle, lead.generation);
+        return Ok(Content::Stream(Box::new(relay)));
+    }
+    let read = async { if streams { assemble(response).await } else { read_body(response, ANSWER_BYTES_MAX).await } };
+    match tokio::time::timeout_at(deadline, read).await {
+        Ok(body) => whole(body?),
+        Err(_) => Err(TargetFailure::new(Outcome::InvalidAnswer, "the answer did not end within its limit")),
+    }
+}
+
+fn whole(body: Bytes) -> Result<Content, TargetFailure> {
     match ChatCompletion::parse(body) {
         Ok(completion) => {
             let usage = completion.usage();
@@ -184,19 +194,13 @@ async fn run(plan: &Plan, target: &Target, lead: &Lead, request: &ChatRequest) -
     }
 }
 
-fn begin_stream(
-    response: reqwest::Response,
-    request: &ChatRequest,
-    target: &Target,
-    lead: &Lead,
-) -> Result<Content, TargetFailure> {
+fn expect_event_stream(response: &reqwest::Response) -> Result<(), TargetFailure> {
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if !content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream") {
-        let detail = format!("asked for a stream, got content type {content_type:?}");
-        return Err(TargetFailure::new(Outcome::InvalidAnswer, &detail));
+    if content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream") {
+        return Ok(());
     }
-    let show_usage = request.include_usage();
-    Ok(Content::Stream(Box::new(Relay::new(response, show_usage, target.timeouts.idle, lead.generation))))
+    let detail = format!("asked for a stream, got content type {content_type:?}");
+    Err(TargetFailure::new(Outcome::InvalidAnswer, &detail))
 }
 
 /// Sorts an error status: the caller's to mend, or a failure of the target.

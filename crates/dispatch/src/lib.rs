@@ -5,6 +5,7 @@
 //! nothing is read from a target before the caller has taken what came before.
 
 mod answer;
+mod assemble;
 mod egress;
 mod execute;
 mod llama_cpp;

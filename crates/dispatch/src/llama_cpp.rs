@@ -1,10 +1,10 @@
 //! The `llama_cpp` provider: a supervised llama-server worker on this device.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use policy::{Outcome, TargetState};
+use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
 use worker::{StateName, Worker};
 
 use crate::{Destination, Lead, Provider, TargetFailure};
@@ -27,8 +27,14 @@ impl LlamaCpp {
 
 #[async_trait]
 impl Provider for LlamaCpp {
-    fn upstream_model(&self) -> &str {
-        &self.model
+    /// A stream, also for a caller who waits for a whole answer: llama-server frees the slot of a stream that nobody
+    /// reads at its next token, but looks only once a second whether somebody waits for a whole answer, and not even that
+    /// while other requests produce results (`tools/server/server-queue.cpp`, `recv_with_timeout`). Not where its stream
+    /// tells less than its whole answer: log probabilities of text that it holds back, and the usage of several choices.
+    fn form(&self, request: &ChatRequest) -> UpstreamForm<'_> {
+        let loses_in_stream = request.has_member("logprobs") || request.n() > 1;
+        let stream = if loses_in_stream { StreamForm::AsAsked } else { StreamForm::Always };
+        UpstreamForm { model: &self.model, usage: UsageInStream::Always, stream, extra: &[] }
     }
 
     fn state(&self) -> TargetState {
@@ -37,8 +43,11 @@ impl Provider for LlamaCpp {
             StateName::Ready => TargetState::Ready,
             StateName::Starting => TargetState::Starting,
             StateName::Stopped => TargetState::Cold,
-            StateName::Draining => TargetState::Down("the worker is being stopped".to_owned()),
-            StateName::Failed => TargetState::Down(status.reason.unwrap_or_else(|| "the worker failed".to_owned())),
+            StateName::Failed if status.has_given_up => {
+                TargetState::Down(status.reason.unwrap_or_else(|| "the worker failed".to_owned()))
+            }
+            // Between two children; the next one is on its way.
+            StateName::Failed | StateName::Draining => TargetState::Unreachable,
         }
     }
 

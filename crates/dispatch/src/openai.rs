@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use policy::{Outcome, TargetState};
+use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
 
 use crate::{Destination, Lead, Provider, TargetFailure};
 
@@ -28,8 +29,8 @@ impl OpenAi {
 
 #[async_trait]
 impl Provider for OpenAi {
-    fn upstream_model(&self) -> &str {
-        &self.model
+    fn form(&self, _request: &ChatRequest) -> UpstreamForm<'_> {
+        UpstreamForm { model: &self.model, usage: UsageInStream::Always, stream: StreamForm::AsAsked, extra: &[] }
     }
 
     fn state(&self) -> TargetState {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use policy::{Outcome, TargetState};
+use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
 
 use crate::{Destination, TargetFailure};
 
@@ -58,8 +59,8 @@ pub struct Lead {
 /// One way to reach models. Implementations are cheap to call on every request.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// The model's name as the upstream knows it.
-    fn upstream_model(&self) -> &str;
+    /// What the upstream is asked for beside what the caller asked for, its own name of the model above all.
+    fn form(&self, request: &ChatRequest) -> UpstreamForm<'_>;
 
     /// What the target could do now.
     fn state(&self) -> TargetState;
@@ -89,8 +90,8 @@ impl Unavailable {
 
 #[async_trait]
 impl Provider for Unavailable {
-    fn upstream_model(&self) -> &str {
-        ""
+    fn form(&self, _request: &ChatRequest) -> UpstreamForm<'_> {
+        UpstreamForm { model: "", usage: UsageInStream::AsAsked, stream: StreamForm::AsAsked, extra: &[] }
     }
 
     fn state(&self) -> TargetState {

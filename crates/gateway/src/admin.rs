@@ -69,7 +69,7 @@ fn readiness(gateway: &Gateway) -> (StatusCode, Bytes) {
         match state {
             TargetState::Ready | TargetState::Cold => None,
             TargetState::Starting => Some("the worker is loading its model".to_owned()),
-            TargetState::Unreachable => Some("the last connection failed".to_owned()),
+            TargetState::Unreachable => Some("the last connection failed or the worker is being restarted".to_owned()),
             TargetState::Down(why) => Some(why.clone()),
         }
     };

@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pingora_core::apps::ServerApp;
-use pingora_core::protocols::l4::stream::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::app::{App, Port};
+use crate::connection::Connection;
 use crate::gateway::Gateway;
 
 /// Connections on the admin port at most.
@@ -80,7 +80,7 @@ async fn serve_connection(stream: TcpStream, http1: &Arc<App>, http2: &Arc<App>,
     // Fails only on a socket that is gone already.
     let _ = stream.set_nodelay(true);
     let app = if is_http2 { http2 } else { http1 };
-    let mut connection = Some(Box::new(Stream::from(stream)) as pingora_core::protocols::Stream);
+    let mut connection = Some(Box::new(Connection::new(stream)) as pingora_core::protocols::Stream);
     while let Some(stream) = connection {
         connection = app.process_new(stream, shutdown).await;
     }

@@ -18,8 +18,8 @@ pub enum Refusal {
 
 /// Plans one request over `targets`, which come in the operator's order of preference.
 ///
-/// Every target ends up either as an attempt or as a drop with a reason. The order of attempts is: the
-/// locality that the mode prefers, then what answers soonest (ready, starting, cold, unreachable), then the
+/// Every target ends up either as an attempt or as a drop with a reason. The order of attempts is: first what is not
+/// unreachable, then the locality that the mode prefers, then what answers soonest (ready, starting, cold), then the
 /// operator's order. A plan without attempts is possible and means "nothing can answer now".
 ///
 /// # Errors
@@ -28,7 +28,10 @@ pub fn decide(request: &RequestFacts, targets: &[TargetFacts]) -> Result<Plan, R
     let placement = Placement::of(request.mode, request.privacy)?;
     let pinned = pinned_target(&request.model, targets, placement)?;
     let mut order: Vec<&TargetFacts> = targets.iter().collect();
-    order.sort_by_key(|target| (locality_rank(request.mode, target.locality), state_rank(&target.state)));
+    order.sort_by_key(|target| {
+        let is_last_resort = target.state == TargetState::Unreachable;
+        (is_last_resort, locality_rank(request.mode, target.locality), state_rank(&target.state))
+    });
     let candidates = order.into_iter().map(|facts| Candidate { facts, dropped: drop_reason(facts, pinned) }).collect();
     Ok(Plan::new(placement, rule(request, placement), candidates))
 }

@@ -93,7 +93,8 @@ pub enum TargetState {
     Starting,
     /// A local worker that is not running and would be started by a request.
     Cold,
-    /// A recent attempt could not connect; tried only after the others.
+    /// Not expected to answer at once: a recent attempt could not connect, or a crashed worker waits for its restart.
+    /// Tried only after all others, whatever the mode prefers.
     Unreachable,
     /// Cannot answer; the text says why and holds no prompt text.
     Down(String),

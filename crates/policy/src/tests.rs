@@ -71,6 +71,9 @@ fn state_orders_targets_within_a_locality() {
     let request = asked("auto", Mode::PreferOnDevice, Privacy::Public);
     let expected = "local/starting > local/cold > cloud/first > cloud/second > cloud/unreachable";
     assert_eq!(outcome_of(&request, &targets), expected);
+    let in_cloud = asked("auto", Mode::PreferInCloud, Privacy::Public);
+    let expected = "cloud/first > cloud/second > local/starting > local/cold > cloud/unreachable";
+    assert_eq!(outcome_of(&in_cloud, &targets), expected, "what cannot be reached comes last, whatever is preferred");
     let plan = decide(&request, &targets).unwrap();
     assert_eq!(plan.dropped()[0].reason, DropReason::Down("no such file".into()));
 }

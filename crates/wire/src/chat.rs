@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows where a request goes or why.
 
+mod assemble;
 mod chunk;
 mod completion;
 mod messages;
@@ -10,6 +11,7 @@ mod request;
 mod request_error;
 mod upstream_body;
 
+pub use assemble::{ANSWER_BYTES_MAX, AssembleError, Assembler, TOOL_CALLS_MAX};
 pub use chunk::{ChatChunk, ChunkChoice, ChunkError};
 pub use completion::{ChatCompletion, CompletionError};
 pub use messages::{MESSAGES_MAX, MessagesSummary, ROLE_BYTES_MAX};
@@ -17,4 +19,4 @@ pub use request::{
     CHOICES_MAX, ChatRequest, METADATA_WORD_BYTES_MAX, MODEL_NAME_BYTES_MAX, OBJECT_KEYS_MAX, ResponseFormat,
 };
 pub use request_error::RequestError;
-pub use upstream_body::UsageInStream;
+pub use upstream_body::{StreamForm, UpstreamForm, UsageInStream};

@@ -14,8 +14,8 @@ mod upstream_error;
 mod usage;
 
 pub use chat::{
-    ChatChunk, ChatCompletion, ChatRequest, ChunkChoice, ChunkError, CompletionError, MessagesSummary, RequestError,
-    ResponseFormat, UsageInStream,
+    AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChunkChoice, ChunkError, CompletionError,
+    MessagesSummary, RequestError, ResponseFormat, StreamForm, UpstreamForm, UsageInStream,
 };
 pub use error::{ApiError, ErrorCase, ErrorType, Fault};
 pub use json::JSON_DEPTH_MAX;

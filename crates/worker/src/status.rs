@@ -44,6 +44,8 @@ pub enum StateName {
 pub struct Status {
     /// Its state.
     pub state: StateName,
+    /// In [`StateName::Failed`]: no restart is planned until the cool-down has passed. Otherwise a restart is coming.
+    pub has_given_up: bool,
     /// Why the last child ended unwanted, in one line; kept until a child has become ready again. Holds the last
     /// lines of the child's filtered log, so no prompt text.
     pub reason: Option<String>,

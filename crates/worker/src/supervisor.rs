@@ -67,6 +67,7 @@ impl<E: Effects> Supervisor<E> {
         let machine = Machine::new(config);
         let (status, published) = watch::channel(Status {
             state: machine.state_name(),
+            has_given_up: false,
             reason: None,
             pid: None,
             generation: 0,
@@ -211,6 +212,7 @@ impl<E: Effects> Supervisor<E> {
             changed = status.state != state || status.generation != machine.generation();
             let next = Status {
                 state,
+                has_given_up: machine.has_given_up(),
                 reason: machine.last_failure().map(ToString::to_string),
                 pid: machine.pid(),
                 generation: machine.generation(),

@@ -89,7 +89,8 @@ async fn contradictions_and_unknown_words_are_refused_before_any_connection() {
         Reply::of(request).await
     };
     let (mode, privacy) = ("x-tidegate-mode", "x-tidegate-privacy");
-    let cases: [(&[(&str, &str)], &str, &str, &str); 11] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str, &'a str);
+    let cases: [Case<'_>; 11] = [
         (&[("x-tidegate-privcy", "restricted")], "auto", "invalid_value", "x-tidegate-privcy"),
         (&[("origin", "https://example.com")], "auto", "invalid_value", "origin"),
         (&[("origin", "null")], "auto", "invalid_value", "origin"),

@@ -20,12 +20,14 @@ def check(condition, what):
 ids = [model.id for model in client.models.list()]
 check(ids == ["auto", LOCAL, CLOUD], ids)
 
-raw = client.chat.completions.with_raw_response.create(model="auto", messages=messages, max_tokens=16, temperature=0)
+# Greedy and without the prompt cache, so that the same request gives the same text.
+same = {"model": "auto", "messages": messages, "max_tokens": 16, "temperature": 0, "extra_body": {"cache_prompt": False}}
+raw = client.chat.completions.with_raw_response.create(**same)
 answer = raw.parse()
 check(raw.headers["x-tidegate-target"] == LOCAL, raw.headers)
 check(answer.choices[0].message.content and answer.usage.completion_tokens > 0, answer)
 
-stream = client.chat.completions.create(model="auto", messages=messages, max_tokens=16, temperature=0, stream=True)
+stream = client.chat.completions.create(**same, stream=True)
 text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
 check(text == answer.choices[0].message.content, (text, answer))
 

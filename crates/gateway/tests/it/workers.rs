@@ -78,8 +78,23 @@ async fn a_worker_killed_in_a_stream_ends_it_in_an_error_and_the_next_request_wo
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     assert!(text.contains("\"stream_interrupted\"") && !text.contains("[DONE]"), "{text}");
-    let next = Reply::of(chat(&gateway, &hello())).await;
-    assert_eq!(next.status, 200, "{}", next.text);
+    let mut next = chat(&gateway, &hello_stream()).send().await.unwrap();
+    assert_eq!(
+        (next.status(), next.headers()["x-tidegate-target"].as_bytes()),
+        (reqwest::StatusCode::OK, &b"local/m"[..])
+    );
+    assert!(next.chunk().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_worker_killed_again_and_again_is_waited_for_while_it_is_restarted() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(&config(folder.path(), "--fake-crash-on-chat, '2'", &[])).await;
+    // Each child answers one request and dies of the next, which is tried once more on its successor.
+    for n in 0..4 {
+        let reply = Reply::of(chat(&gateway, &hello()).header("x-tidegate-mode", "only_on_device")).await;
+        assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "local/m"), "{n}: {}", reply.text);
+    }
 }
 
 #[tokio::test]

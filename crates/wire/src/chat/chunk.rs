@@ -41,6 +41,7 @@ pub struct ChatChunk<'a> {
     /// An error in the middle of a stream.
     pub error: Option<UpstreamError>,
     has_usage_key: bool,
+    has_prompt_progress: bool,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +54,8 @@ struct Raw<'a> {
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     object: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    prompt_progress: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +109,7 @@ impl<'a> ChatChunk<'a> {
             usage: raw.usage.and_then(|usage| Usage::parse(usage.get())),
             error: is_error.then(|| UpstreamError::parse(data.as_bytes())),
             has_usage_key: raw.usage.is_some(),
+            has_prompt_progress: raw.prompt_progress.is_some(),
         })
     }
 
@@ -131,6 +135,14 @@ impl<'a> ChatChunk<'a> {
     #[must_use]
     pub fn is_usage_only(&self) -> bool {
         self.choices.is_empty() && self.usage.is_some() && self.error.is_none()
+    }
+
+    /// Whether the chunk exists only to report how far the prompt is read (llama-server's `prompt_progress`): it would
+    /// not be there for a caller who did not ask. It may name a role; the first chunk with a token names it again.
+    #[must_use]
+    pub fn is_progress_only(&self) -> bool {
+        let says_more = self.has_content() || self.has_finish_reason() || self.usage.is_some() || self.error.is_some();
+        self.has_prompt_progress && !says_more
     }
 
     /// The data without the top-level `usage` (also `"usage":null`, which stands in every chunk when usage was asked

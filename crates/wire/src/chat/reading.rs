@@ -135,7 +135,10 @@ fn read_field(cursor: &mut Cursor<'_>, name: &str, layout: &mut Layout, fields: 
             fields.messages = messages::read(cursor)?;
             layout.messages = index;
         }
-        "stream" => fields.stream = boolean(cursor, "stream")?,
+        "stream" => {
+            fields.stream = boolean(cursor, name)?;
+            layout.stream = Some(index);
+        }
         "stream_options" => {
             let options = nested(cursor, name, &["include_usage"], |cursor, key| {
                 let own = key == "include_usage";

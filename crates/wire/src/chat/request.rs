@@ -52,6 +52,7 @@ pub(super) struct Layout {
     pub(super) spans: Vec<Span>,
     pub(super) model: usize,
     pub(super) messages: usize,
+    pub(super) stream: Option<usize>,
     pub(super) stream_options: Option<Nested>,
     pub(super) metadata: Option<Nested>,
 }
@@ -122,6 +123,14 @@ impl ChatRequest {
     #[must_use]
     pub fn include_usage(&self) -> bool {
         self.fields.include_usage
+    }
+
+    /// Whether the body has a top-level field of this name, read here or not, `null` or not.
+    #[must_use]
+    pub fn has_member(&self, name: &str) -> bool {
+        let text = |range: &Range<usize>| self.body.get(range.clone()).and_then(|key| std::str::from_utf8(key).ok());
+        let mut keys = self.layout.spans.iter().filter_map(|span| text(&span.key));
+        keys.any(|key| json::unescape(key).as_deref() == Some(name))
     }
 
     /// What is known of the messages.

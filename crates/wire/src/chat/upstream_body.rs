@@ -1,4 +1,5 @@
-//! Writes a request for a target: its own name of the model, usage asked for, Tidegate's own metadata taken out.
+//! Writes a request for a target: its own name of the model, a stream and usage asked for, Tidegate's own metadata
+//! taken out.
 //!
 //! Everything else goes byte for byte and in order, white space included.
 
@@ -14,18 +15,46 @@ pub enum UsageInStream {
     Always,
 }
 
+/// Whether a target is asked for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamForm {
+    /// As the caller asked.
+    AsAsked,
+    /// Always. For a caller who did not ask, [`crate::Assembler`] puts the answer together. llama-server refuses
+    /// `logprobs` together with tools in a stream only.
+    Always,
+}
+
+/// What a target is asked for beside what the caller asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamForm<'a> {
+    /// The name by which the target knows the model.
+    pub model: &'a str,
+    /// Counts for what the target streams, whatever the caller asked for.
+    pub usage: UsageInStream,
+    /// Whether the target streams.
+    pub stream: StreamForm,
+    /// Top-level members to add, name and raw JSON value; one that the caller gave, even as `null`, stays the caller's.
+    /// Must name none of the fields that [`ChatRequest`] reads.
+    pub extra: &'a [(&'a str, &'a str)],
+}
+
 impl ChatRequest {
-    /// The body for a target that knows the model as `upstream_model`. For a stream with [`UsageInStream::Always`],
-    /// `stream_options.include_usage` is true in it. `metadata.tidegate_*` is not in it, and no `metadata` at all when it
-    /// held nothing else.
+    /// The body for a target. With [`StreamForm::Always`] `stream` is true in it. For what is a stream then, with
+    /// [`UsageInStream::Always`], `stream_options.include_usage` is true in it. `metadata.tidegate_*` is not in it, and
+    /// no `metadata` at all when it held nothing else.
     #[must_use]
-    pub fn for_upstream(&self, upstream_model: &str, usage: UsageInStream) -> Vec<u8> {
-        let add_usage = usage == UsageInStream::Always && self.stream() && !self.include_usage();
+    pub fn for_upstream(&self, form: &UpstreamForm<'_>) -> Vec<u8> {
+        let begin_stream = form.stream == StreamForm::Always && !self.stream();
+        let streams = begin_stream || self.stream();
+        let add_usage = form.usage == UsageInStream::Always && streams && !self.include_usage();
         let options = self.layout.stream_options.as_ref();
-        let append = add_usage && options.is_none();
         let edit = |index: usize| {
             if index == self.layout.model {
-                return Edit::Replace(quote(upstream_model).into_bytes());
+                return Edit::Replace(quote(form.model).into_bytes());
+            }
+            if begin_stream && self.layout.stream == Some(index) {
+                return Edit::Replace(b"true".to_vec());
             }
             if let Some(options) = options.filter(|options| add_usage && options.index == index) {
                 return Edit::Replace(self.with_usage(options));
@@ -35,8 +64,17 @@ impl ChatRequest {
                 _ => Edit::Keep,
             }
         };
-        let append = append.then_some(br#""stream_options":{"include_usage":true}"#.as_slice());
-        rewrite(&self.body, 0..self.body.len(), &self.layout.spans, edit, append)
+        let mut added = Vec::new();
+        if begin_stream && self.layout.stream.is_none() {
+            added.push(r#""stream":true"#.to_owned());
+        }
+        if add_usage && options.is_none() {
+            added.push(r#""stream_options":{"include_usage":true}"#.to_owned());
+        }
+        let missing = form.extra.iter().filter(|(name, _)| !self.has_member(name));
+        added.extend(missing.map(|(name, value)| format!("{}:{value}", quote(name))));
+        let added = (!added.is_empty()).then(|| added.join(","));
+        rewrite(&self.body, 0..self.body.len(), &self.layout.spans, edit, added.as_deref().map(str::as_bytes))
     }
 
     fn with_usage(&self, options: &Nested) -> Vec<u8> {

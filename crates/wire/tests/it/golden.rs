@@ -1,7 +1,8 @@
 //! Stored files compared byte for byte. `UPDATE_GOLDEN=1` writes them anew; look at the difference before keeping it.
 //!
-//! requests: `x.in.json` from the caller, `x.out.json` to a target. streams: `x.sse` as a target sends it, `x.events` what
-//! is read, `x.relayed` what a caller who did not ask for usage gets. errors: `x.body` of a target, `x.json` to the caller.
+//! requests: `x.in.json` from the caller, `x.out.json` to a target, `x.streamed.json` to one that always streams.
+//! streams: `x.sse` as a target sends it, `x.events` what is read, `x.relayed` what a caller who did not ask for usage
+//! gets, `x.whole` what a caller gets who did not ask for a stream. errors: `x.body` of a target, `x.json` to the caller.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,10 @@ use std::{env, fs};
 
 use bytes::Bytes;
 use wire::sse::encode_data;
-use wire::{ApiError, ChatChunk, ChatRequest, SseDecoder, UpstreamError, UsageInStream};
+use wire::{
+    ApiError, Assembler, ChatChunk, ChatCompletion, ChatRequest, SseDecoder, StreamForm, UpstreamError, UpstreamForm,
+    UsageInStream,
+};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -44,12 +48,23 @@ fn check(path: &Path, actual: &[u8]) {
 fn requests_go_upstream_as_stored() {
     for path in files("requests", ".in.json") {
         let request = ChatRequest::parse(fs::read(&path).unwrap().into()).unwrap();
-        let out = request.for_upstream("vendor/model-1", UsageInStream::Always);
-        check(&sibling(&path, ".in.json", ".out.json"), &out);
-        // What is sent is itself a valid request, and nothing of ours is left to do.
-        let again = ChatRequest::parse(Bytes::from(out.clone())).unwrap();
-        assert_eq!(again.for_upstream("vendor/model-1", UsageInStream::Always), out, "{}", path.display());
-        assert_eq!((again.tidegate_mode(), again.tidegate_privacy()), (None, None));
+        let as_asked = UpstreamForm {
+            model: "vendor/model-1",
+            usage: UsageInStream::Always,
+            stream: StreamForm::AsAsked,
+            extra: &[],
+        };
+        let extra = [("return_progress", "true")];
+        let streamed = UpstreamForm { stream: StreamForm::Always, extra: &extra, ..as_asked };
+        for (form, ending) in [(as_asked, ".out.json"), (streamed, ".streamed.json")] {
+            let out = request.for_upstream(&form);
+            check(&sibling(&path, ".in.json", ending), &out);
+            // What is sent is itself a valid request, and nothing of ours is left to do.
+            let again = ChatRequest::parse(Bytes::from(out.clone())).unwrap();
+            assert_eq!(again.for_upstream(&form), out, "{}", path.display());
+            assert_eq!((again.tidegate_mode(), again.tidegate_privacy()), (None, None));
+            assert_eq!(again.stream(), request.stream() || form.stream == StreamForm::Always);
+        }
     }
 }
 
@@ -79,7 +94,8 @@ fn streams_are_read_and_relayed_as_stored() {
             writeln!(events, "{} bytes, event {:?}, id {:?}", event.raw.len(), event.event, event.id).unwrap();
             writeln!(events, "  data {:?}", event.has_data.then_some(&event.data)).unwrap();
             let chunk = ChatChunk::parse(event.data.as_bytes()).ok();
-            let hidden = chunk.as_ref().is_some_and(|chunk| chunk.is_usage_only() || chunk.is_error());
+            let of_no_use = |chunk: &ChatChunk<'_>| chunk.is_usage_only() || chunk.is_progress_only();
+            let hidden = chunk.as_ref().is_some_and(|chunk| of_no_use(chunk) || chunk.is_error());
             match chunk.as_ref().and_then(ChatChunk::without_usage) {
                 _ if hidden => {}
                 Some(data) => relayed.extend_from_slice(&encode_data(&data)),
@@ -94,6 +110,26 @@ fn streams_are_read_and_relayed_as_stored() {
         writeln!(events, "end: {:?}", decoder.finish()).unwrap();
         check(&sibling(&path, ".sse", ".events"), events.as_bytes());
         check(&sibling(&path, ".sse", ".relayed"), &relayed);
+    }
+}
+
+#[test]
+fn streams_are_put_together_as_stored() {
+    for path in files("streams", ".sse") {
+        let mut decoder = SseDecoder::new();
+        decoder.push(&fs::read(&path).unwrap());
+        let events = std::iter::from_fn(|| decoder.next_event()).filter_map(Result::ok);
+        let mut assembler = Assembler::new();
+        let mut data = events.filter(|event| event.has_data && !event.is_done()).map(|event| event.data);
+        let whole = data.try_for_each(|data| assembler.push(&data)).and_then(|()| assembler.finish());
+        let whole = whole.map_or_else(
+            |error| format!("error: {error}"),
+            |answer| {
+                ChatCompletion::parse(answer.clone()).unwrap();
+                String::from_utf8(answer.to_vec()).unwrap()
+            },
+        );
+        check(&sibling(&path, ".sse", ".whole"), whole.as_bytes());
     }
 }
 

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use wire::{ChatChunk, ChatCompletion, ChatRequest, SseDecoder, UpstreamError, Usage, UsageInStream};
+use wire::{
+    Assembler, ChatChunk, ChatCompletion, ChatRequest, SseDecoder, StreamForm, UpstreamError, UpstreamForm, Usage,
+    UsageInStream,
+};
 
 const VALID: &str = r#"{"model":"auto","stream":true,"messages":[{"role":"user","content":[{"type":"text","text":"é"}]}],
     "metadata":{"tidegate_mode":"x","a":null},"stream_options":{},"n":1,"tools":[],"response_format":{"type":"text"},
@@ -10,15 +13,20 @@ const VALID: &str = r#"{"model":"auto","stream":true,"messages":[{"role":"user",
 
 fn try_all(bytes: &[u8]) {
     if let Ok(request) = ChatRequest::parse(Bytes::copy_from_slice(bytes)) {
-        let out = request.for_upstream("m", UsageInStream::Always);
+        let extra = [("return_progress", "true")];
+        let form = UpstreamForm { model: "m", usage: UsageInStream::Always, stream: StreamForm::Always, extra: &extra };
+        let out = request.for_upstream(&form);
         let again = ChatRequest::parse(out.into()).unwrap();
         assert_eq!(again.model(), "m");
         assert_eq!(again.messages_json(), request.messages_json());
-        assert!(!request.stream() || again.include_usage());
+        assert!(again.stream() && again.include_usage() && again.has_member("return_progress"));
     }
     let _ = ChatCompletion::parse(Bytes::copy_from_slice(bytes));
     if let Some(data) = ChatChunk::parse(bytes).ok().and_then(|chunk| chunk.without_usage()) {
         assert_eq!(ChatChunk::parse(data.as_bytes()).unwrap().usage, None);
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        assemble(text);
     }
     let _ = UpstreamError::parse(bytes);
     let _ = std::str::from_utf8(bytes).map(Usage::parse);
@@ -26,6 +34,17 @@ fn try_all(bytes: &[u8]) {
     decoder.push(bytes);
     while decoder.next_event().is_some() {}
     let _ = decoder.finish();
+}
+
+/// Whatever is put together is an answer.
+fn assemble(data: &str) {
+    let mut assembler = Assembler::new();
+    let ends = r#"{"choices":[{"finish_reason":"stop"}]}"#;
+    if [data, data, ends].iter().all(|data| assembler.push(data).is_ok())
+        && let Ok(answer) = assembler.finish()
+    {
+        ChatCompletion::parse(answer).unwrap();
+    }
 }
 
 #[test]

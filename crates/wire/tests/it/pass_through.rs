@@ -1,7 +1,7 @@
 //! Fields that Tidegate does not know reach the target byte for byte and in order, whatever they hold.
 
 use proptest::prelude::*;
-use wire::{ChatChunk, ChatRequest, UsageInStream};
+use wire::{ChatChunk, ChatRequest, StreamForm, UpstreamForm, UsageInStream};
 
 fn space() -> impl Strategy<Value = &'static str> + Clone {
     prop::sample::select(vec!["", "", " ", "\n", "\t \r\n"])
@@ -68,6 +68,10 @@ fn tight(members: Vec<String>) -> Vec<String> {
 
 const MESSAGES: &str = r#" "messages" : [ {"role":"user","content":"\u00e9\/"} ]"#;
 
+fn out(request: &ChatRequest, model: &str, usage: UsageInStream, stream: StreamForm) -> String {
+    String::from_utf8(request.for_upstream(&UpstreamForm { model, usage, stream, extra: &[] })).unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -81,7 +85,7 @@ proptest! {
         let expected = format!(" {{{}}}\n", members.join(","));
         let request = ChatRequest::parse(body.into()).unwrap();
         for usage in [UsageInStream::AsAsked, UsageInStream::Always] {
-            prop_assert_eq!(String::from_utf8(request.for_upstream("a\"b", usage)).unwrap(), expected.as_str());
+            prop_assert_eq!(out(&request, "a\"b", usage, StreamForm::AsAsked), expected.as_str());
         }
     }
 
@@ -103,9 +107,10 @@ proptest! {
         with_usage.push("\"include_usage\":true".to_owned());
         let request = ChatRequest::parse(write(&options, Some(&with_own)).into()).unwrap();
         let kept = (!metadata.is_empty()).then_some(&metadata[..]);
-        let out = |usage| String::from_utf8(request.for_upstream("m", usage)).unwrap();
-        prop_assert_eq!(out(UsageInStream::AsAsked), write(&options, kept));
-        prop_assert_eq!(out(UsageInStream::Always), write(&with_usage, kept));
+        for stream in [StreamForm::AsAsked, StreamForm::Always] {
+            prop_assert_eq!(out(&request, "m", UsageInStream::AsAsked, stream), write(&options, kept));
+            prop_assert_eq!(out(&request, "m", UsageInStream::Always, stream), write(&with_usage, kept));
+        }
     }
 
     #[test]

@@ -76,6 +76,23 @@ fn tells_usage_frames_from_others() {
 }
 
 #[test]
+fn tells_progress_of_the_prompt_from_others() {
+    let check = |choice: &str, more: &str, expected: bool| {
+        let data = format!(r#"{{"choices":[{choice}],"prompt_progress":{{"total":2,"processed":1}}{more}}}"#);
+        assert_eq!(parse(&data).is_progress_only(), expected, "{data}");
+    };
+    check(r#"{"index":0,"delta":{"role":"assistant","content":null},"finish_reason":null}"#, "", true);
+    check("", "", true);
+    check("", r#","usage":null"#, true);
+    check(r#"{"delta":{"content":"a"}}"#, "", false);
+    check(r#"{"delta":{},"finish_reason":"stop"}"#, "", false);
+    check("", r#","usage":{"prompt_tokens":1}"#, false);
+    check("", r#","error":"slot lost""#, false);
+    assert!(!parse(r#"{"choices":[{"delta":{"role":"assistant"}}],"prompt_progress":null}"#).is_progress_only());
+    assert!(!parse(r#"{"choices":[{"delta":{"role":"assistant"}}]}"#).is_progress_only());
+}
+
+#[test]
 fn sees_errors_in_the_middle_of_a_stream() {
     let check = |data: &str, message: Option<&str>| {
         let chunk = parse(data);

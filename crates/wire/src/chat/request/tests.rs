@@ -34,6 +34,7 @@ fn reads_what_tidegate_decides_on() {
     .unwrap();
     assert_eq!(request.model(), "aé");
     assert!(request.stream() && request.include_usage() && request.has_tools());
+    assert!(request.has_member("metadata") && !request.has_member("tidegate_mode") && !request.has_member("x"));
     assert_eq!(request.messages(), MessagesSummary { count: 3, text_bytes: 8, has_images: true });
     assert_eq!(request.tidegate_mode(), Some("only_on_device"));
     assert_eq!(request.tidegate_privacy(), Some("public"));
