@@ -22,12 +22,18 @@ const IDLE_CONNECTIONS_MAX: usize = 64;
 /// Why a destination cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DestinationError {
-    /// The address is not an absolute http or https URL.
-    #[error("base_url {0:?} is not an absolute http:// or https:// address")]
-    Address(String),
+    /// The address is not an absolute http or https URL. It is not repeated here: it may hold credentials.
+    #[error("base_url is not an absolute http:// or https:// address")]
+    Address,
     /// A target declared to be on the device has an address elsewhere.
-    #[error("base_url {0:?} is not a loopback address, so its locality cannot be device")]
+    #[error("host {0:?} is not a loopback address, so its locality cannot be device")]
     NotOnDevice(String),
+    /// A query or fragment, which would have to stand behind the path that is added.
+    #[error("base_url holds a query or fragment; only scheme, host, port and path are used")]
+    Query,
+    /// The path that is added is there already.
+    #[error("base_url ends in /chat/completions; give it up to and including /v1")]
+    FullPath,
     /// User name or password inside the address.
     #[error("base_url holds credentials; give them as api_key or headers")]
     Credentials,
@@ -81,16 +87,22 @@ impl Destination {
         locality: Locality,
         connect: Duration,
     ) -> Result<Self, DestinationError> {
-        let not_absolute = || DestinationError::Address(base_url.to_owned());
-        let url = reqwest::Url::parse(base_url).map_err(|_| not_absolute())?;
-        let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")).ok_or_else(not_absolute)?;
+        let url = reqwest::Url::parse(base_url).map_err(|_| DestinationError::Address)?;
+        let is_http = matches!(url.scheme(), "http" | "https");
+        let host = url.host_str().filter(|_| is_http).ok_or(DestinationError::Address)?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(DestinationError::Credentials);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(DestinationError::Query);
+        }
+        if url.path().trim_end_matches('/').ends_with(CHAT_PATH) {
+            return Err(DestinationError::FullPath);
         }
         let mut builder = client_builder().connect_timeout(connect);
         if locality == Locality::Device {
             if !is_loopback(host) {
-                return Err(DestinationError::NotOnDevice(base_url.to_owned()));
+                return Err(DestinationError::NotOnDevice(host.to_owned()));
             }
             builder = builder.no_proxy().resolve("localhost", (Ipv4Addr::LOCALHOST, 0).into());
         }
@@ -110,9 +122,8 @@ impl Destination {
         locality: Locality,
     ) -> Result<Self, DestinationError> {
         let client = builder.build().map_err(|error| DestinationError::Client(error.to_string()))?;
-        let url = reqwest::Url::parse(base)
-            .and_then(|base| base.join(CHAT_PATH))
-            .map_err(|_| DestinationError::Address(base.to_owned()))?;
+        let url =
+            reqwest::Url::parse(base).and_then(|base| base.join(CHAT_PATH)).map_err(|_| DestinationError::Address)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         Ok(Self { client, url, headers, locality })

@@ -42,7 +42,18 @@ fn only_loopback_addresses_are_on_the_device() {
 
 #[test]
 fn addresses_that_are_none_and_credentials_in_them_are_refused() {
-    for base in ["", "example.com/v1", "/v1", "ftp://example.com", "unix:/tmp/x", "http://user:pw@example.com/v1"] {
+    for base in [
+        "",
+        "example.com/v1",
+        "/v1",
+        "ftp://example.com",
+        "unix:/tmp/x",
+        "http://user:pw@example.com/v1",
+        "ftp://user:pw@h/v1",
+        "http://h/v1?key=pw@",
+        "http://h#@evil.com/v1",
+        "http://h/v1/chat/completions/",
+    ] {
         let error = destination(base, Locality::Cloud).unwrap_err().to_string();
         assert!(!error.contains("pw@"), "{error}");
     }

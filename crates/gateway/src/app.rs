@@ -40,7 +40,9 @@ impl App {
     /// Reads the header of the next request; `None` when there is none or it was refused here.
     async fn next_request(&self, session: &mut ServerSession) -> Option<()> {
         let limits = &self.gateway.config.limits;
-        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
+        // A probe's connection is not kept: idle ones would use up the few that the admin port has.
+        let keepalive = (self.port == Port::Data).then(|| limits.keepalive_timeout.as_secs().max(1));
+        session.set_keepalive(keepalive);
         session.set_pipelining_enabled(true);
         session.set_write_timeout(Some(limits.write_timeout));
         session.set_read_timeout(Some(limits.body_timeout));
@@ -59,7 +61,8 @@ impl App {
         }
         let header = session.req_header();
         let fields = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        if fields.sum::<usize>() + header.uri.path().len() > limits.header_bytes_max {
+        let target = header.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if fields.sum::<usize>() + target > limits.header_bytes_max {
             session.set_keepalive(None);
             reply::error(session, &request_id(None), &ApiError::header_too_large(limits.header_bytes_max)).await;
             return None;

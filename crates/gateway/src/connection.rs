@@ -1,8 +1,11 @@
-//! One accepted TCP connection as pingora's session wants it: reads straight through, small writes put together.
+//! One accepted TCP connection as pingora's session wants it: reads straight through, small writes put together, and a
+//! watch that tells when the caller has left.
 //!
 //! Pingora gives its own streams a write buffer only inside its own listener; without one, the header and the body of
-//! every response cost a system call and a packet each.
+//! every response cost a system call and a packet each. And pingora notices a caller that leaves by reading, which costs
+//! a system call for every piece of a stream and ends with the first byte that a caller sends too much.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,18 +17,49 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Bytes put together before they are written; a response's flush comes earlier.
 const WRITE_BUFFER_BYTES: usize = 8 << 10;
 
 /// A connection with a write buffer.
-pub(crate) struct Connection(BufWriter<TcpStream>);
+pub(crate) struct Connection {
+    stream: BufWriter<TcpStream>,
+    watch: Watch,
+}
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream))
+    /// Takes an accepted stream.
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left for the watch.
+    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
+        let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+        let watch = Watch(Arc::new(TcpStream::from_std(twin)?));
+        Ok(Self { stream: BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream), watch })
+    }
+
+    /// What tells when the caller has left.
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+}
+
+/// Watches a connection without reading from it: the same socket under a second descriptor, with readiness of its own.
+#[derive(Clone)]
+pub(crate) struct Watch(Arc<TcpStream>);
+
+impl Watch {
+    /// Resolves when the caller has closed its side, also behind bytes that nobody has read. Cancel-safe.
+    pub(crate) async fn closed(&self) {
+        while let Ok(ready) = self.0.ready(Interest::READABLE).await {
+            if ready.is_read_closed() {
+                return;
+            }
+            // Bytes are none of our business: forget that they are there and wait for the next event.
+            let _ = self.0.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
     }
 }
 
@@ -37,21 +71,21 @@ impl fmt::Debug for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -59,11 +93,11 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }
 
@@ -71,14 +105,13 @@ impl AsyncWrite for Connection {
 impl Shutdown for Connection {
     async fn shutdown(&mut self) {
         // The peer may be gone already.
-        let _ = AsyncWriteExt::shutdown(&mut self.0).await;
+        let _ = AsyncWriteExt::shutdown(&mut self.stream).await;
     }
 }
 
 impl UniqueID for Connection {
     fn id(&self) -> UniqueIDType {
-        use std::os::fd::AsRawFd;
-        self.0.get_ref().as_raw_fd()
+        self.stream.get_ref().as_raw_fd()
     }
 }
 

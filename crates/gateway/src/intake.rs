@@ -14,8 +14,8 @@ pub(crate) const MODE_HEADER: &str = "x-tidegate-mode";
 /// The header that carries the privacy class.
 pub(crate) const PRIVACY_HEADER: &str = "x-tidegate-privacy";
 
-/// What every header of ours begins with.
-const OWN_PREFIX: &str = "x-tidegate-";
+/// What every header of ours begins with, without `x-` and with hyphens for underscores.
+const OWN_PREFIX: &str = "tidegate";
 /// Headers of answers. From a caller they mean nothing and are passed over, so that a reply's headers may be sent back.
 const ANSWER_HEADERS: [&str; 3] = ["x-tidegate-target", "x-tidegate-locality", "x-tidegate-reason"];
 
@@ -89,7 +89,9 @@ pub(crate) fn facts(
 }
 
 fn is_unknown(name: &str) -> bool {
-    name.starts_with(OWN_PREFIX) && name != MODE_HEADER && name != PRIVACY_HEADER && !ANSWER_HEADERS.contains(&name)
+    let plain = name.replace('_', "-");
+    let is_ours = plain.strip_prefix("x-").unwrap_or(&plain).starts_with(OWN_PREFIX);
+    is_ours && name != MODE_HEADER && name != PRIVACY_HEADER && !ANSWER_HEADERS.contains(&name)
 }
 
 /// Refuses requests that a web page of elsewhere makes a browser send: a page may reach a loopback port, and its browser

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora_core::apps::ServerApp;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,8 +19,12 @@ use crate::gateway::Gateway;
 
 /// Connections on the admin port at most.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Time to begin a request on the admin port, so that silent connections do not keep probes out.
+const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+/// First and longest pause between two looks at a part of HTTP/2's preface.
+const PREFACE_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(250));
 /// Pause after the system refused to accept, usually for want of file descriptors.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How every HTTP/2 connection with prior knowledge begins (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -75,12 +80,16 @@ impl Listener {
 }
 
 async fn serve_connection(stream: TcpStream, http1: &Arc<App>, http2: &Arc<App>, shutdown: &watch::Receiver<bool>) {
-    let limit = http1.gateway.config.limits.header_timeout;
+    let limit = match http1.port {
+        Port::Data => http1.gateway.config.limits.header_timeout,
+        Port::Admin => http1.gateway.config.limits.header_timeout.min(ADMIN_HEADER_TIMEOUT),
+    };
     let Ok(Some(is_http2)) = timeout(limit, begins_with_preface(&stream)).await else { return };
     // Fails only on a socket that is gone already.
     let _ = stream.set_nodelay(true);
     let app = if is_http2 { http2 } else { http1 };
-    let mut connection = Some(Box::new(Connection::new(stream)) as pingora_core::protocols::Stream);
+    let Ok(connection) = Connection::new(stream) else { return warn!("connection dropped: no file descriptor left") };
+    let mut connection = Some(Box::new(connection) as pingora_core::protocols::Stream);
     while let Some(stream) = connection {
         connection = app.process_new(stream, shutdown).await;
     }
@@ -89,6 +98,7 @@ async fn serve_connection(stream: TcpStream, http1: &Arc<App>, http2: &Arc<App>,
 /// Looks at the first bytes without taking them; `None` when the caller left.
 async fn begins_with_preface(stream: &TcpStream) -> Option<bool> {
     let mut seen = [0; H2_PREFACE.len()];
+    let (mut pause, longest) = PREFACE_PAUSE;
     loop {
         let count = stream.peek(&mut seen).await.ok()?;
         if count == 0 {
@@ -101,6 +111,7 @@ async fn begins_with_preface(stream: &TcpStream) -> Option<bool> {
             return Some(true);
         }
         // A part of the preface: peek returns at once while nothing is taken, so wait a moment for the rest.
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
     }
 }

@@ -33,6 +33,7 @@ use clap::Parser;
 use pingora_core::protocols::http::ServerSession;
 
 use cli::{Cli, Command};
+use connection::Connection;
 
 /// A fifth of the processor time per request went into the system's allocator.
 #[global_allocator]
@@ -84,10 +85,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
 /// Runs `work` until it is done, or until the caller of `session` has left: then `work` is dropped and the answer is
 /// `None`.
 async fn until_gone<T>(session: &mut ServerSession, work: impl Future<Output = T>) -> Option<T> {
+    let watch = session.stream().and_then(|stream| stream.as_any().downcast_ref::<Connection>()).map(Connection::watch);
+    let gone = async {
+        match watch {
+            Some(watch) => watch.closed().await,
+            // A stream of HTTP/2 shares its connection; this resolves when the stream is reset or the connection closed.
+            None => drop(session.read_body_or_idle(true).await),
+        }
+    };
     tokio::select! {
         biased;
         done = work => Some(done),
-        // Resolves when the connection or stream is closed or reset; a caller has nothing more to say.
-        _ = session.read_body_or_idle(true) => None,
+        () = gone => None,
     }
 }

@@ -121,7 +121,8 @@ pub(crate) async fn write_body(
     response.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
     label(&mut response)?;
     session.write_response_header(Box::new(response)).await?;
-    session.write_response_body(body, true).await
+    let is_head = session.req_header().method == Method::HEAD;
+    session.write_response_body(if is_head { Bytes::new() } else { body }, true).await
 }
 
 async fn begin_stream(session: &mut ServerSession, labels: &Labels) -> Written {

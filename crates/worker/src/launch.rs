@@ -32,6 +32,28 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
     (&["--slots", "--no-slots"], "the gateway reads /slots"),
     (&["--models-dir", "--models-preset"], "a worker serves one model"),
     (&["--log-disable", "--log-file"], "the gateway keeps the worker's log"),
+    (&["--slot-save-path", "-lcd", "--lookup-cache-dynamic"], "it would put prompts into files"),
+    (&["--rpc"], "it would send prompts to another machine"),
+    (
+        &["--tools", "--mcp-servers-config", "--mcp-servers", "--ui-mcp-proxy", "--webui-mcp-proxy"],
+        "it would let the worker act on its own",
+    ),
+    (
+        &[
+            "-mu",
+            "--model-url",
+            "-hf",
+            "-hfr",
+            "--hf-repo",
+            "-hff",
+            "--hf-file",
+            "-hfv",
+            "--hf-repo-v",
+            "-dr",
+            "--docker-repo",
+        ],
+        "models come from `model_path` or `artifact`",
+    ),
     (
         &["-v", "--verbose", "--log-verbose", "-lv", "--verbosity", "--log-verbosity", "--log-prompts-dir"],
         "it would put prompts into logs",
@@ -93,10 +115,14 @@ fn check_values(config: &WorkerConfig) -> Result<(), String> {
     Ok(())
 }
 
-fn check_extra_args(extra_args: &[String]) -> Result<(), String> {
+/// Checks further flags for llama-server without starting anything.
+///
+/// # Errors
+/// The flag that may not be given, and what to do instead. Underscores count as hyphens, as they do for llama-server.
+pub fn check_extra_args(extra_args: &[String]) -> Result<(), String> {
     for argument in extra_args {
-        let flag = argument.split('=').next().unwrap_or(argument);
-        if let Some((_, instead)) = REFUSED_FLAGS.iter().find(|(flags, _)| flags.contains(&flag)) {
+        let flag = argument.split('=').next().unwrap_or(argument).replace('_', "-");
+        if let Some((_, instead)) = REFUSED_FLAGS.iter().find(|(flags, _)| flags.contains(&flag.as_str())) {
             return Err(format!("extra_args holds {flag}, which is refused: {instead}"));
         }
     }

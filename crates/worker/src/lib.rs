@@ -32,4 +32,5 @@ mod supervisor;
 pub use config::{Backoff, Liveness, WorkerConfig};
 pub use error::StartError;
 pub use handle::Worker;
+pub use launch::check_extra_args;
 pub use status::{Endpoint, Ready, StateName, Status};

@@ -109,31 +109,17 @@ fn llama_cpp(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<Llama
     let gpu_layers = raw.gpu_layers.map(|n| count("gpu_layers", Some(n), 0, (0, 10_000)));
     let extra_args = raw.extra_args.clone().unwrap_or_default();
     for (n, argument) in extra_args.iter().enumerate() {
-        if OWNED_ARGS.contains(&argument.split('=').next().unwrap_or_default()) {
-            check.problem(&format!("{path}.extra_args[{n}]"), format!("{argument:?} is set by Tidegate itself"));
-        }
+        check.ok(&format!("{path}.extra_args[{n}]"), worker::check_extra_args(std::slice::from_ref(argument)));
+    }
+    if context_tokens.checked_mul(slots).is_none_or(|total| i32::try_from(total).is_err()) {
+        check.problem(
+            &format!("{path}.context_tokens"),
+            format!("{slots} slots of {context_tokens} tokens are too many"),
+        );
     }
     let eager = raw.eager.unwrap_or(false);
     Some(LlamaCppConfig { model: model?, context_tokens, slots, threads, gpu_layers, extra_args, eager })
 }
-
-/// Arguments of llama-server that decide what it serves, and where; a second value would undo the first.
-const OWNED_ARGS: [&str; 14] = [
-    "--host",
-    "--port",
-    "--model",
-    "-m",
-    "--alias",
-    "-a",
-    "--ctx-size",
-    "-c",
-    "--parallel",
-    "-np",
-    "--threads",
-    "-t",
-    "--n-gpu-layers",
-    "-ngl",
-];
 
 fn openai(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<OpenAiConfig> {
     let key = |name: &str| format!("{path}.{name}");

@@ -85,16 +85,16 @@ targets:
         "t.yaml:5:18: limits.in_flight_max: expected a whole number within range",
         "t.yaml:6:19: limits.body_bytes_max: 1 is out of range; allowed are 1024 to 1073741824",
         "t.yaml:8:9: targets[0].id: target id \"bad id/x\" holds ' '",
-        "t.yaml:11:15: targets[0].base_url: base_url \"ftp://example.com\" is not an absolute",
+        "t.yaml:11:15: targets[0].base_url: base_url is not an absolute http:// or https:// address",
         "t.yaml:12:14: targets[0].api_key: is a secret; give it as {env: NAME} or {file: PATH}",
         "t.yaml:13:5: targets[1].id: is missing",
         "t.yaml:13:15: targets[1].provider: \"llama\" is not one of llama_cpp, openai",
         "t.yaml:14:5: targets[1].typo: unknown key \"typo\"",
         "t.yaml:15:5: targets[2].artifact: is missing (or model_path)",
         "t.yaml:17:15: targets[2].base_url: has no meaning for provider llama_cpp",
-        "t.yaml:18:18: targets[2].extra_args[0]: \"--host\" is set by Tidegate itself",
+        "t.yaml:18:18: targets[2].extra_args[0]: extra_args holds --host, which is refused",
         "t.yaml:19:9: targets[3].id: \"local/a\" is used by an earlier target",
-        "t.yaml:22:15: targets[3].base_url: base_url \"https://example.com/v1\" is not a loopback address",
+        "t.yaml:22:15: targets[3].base_url: host \"example.com\" is not a loopback address",
         "t.yaml:24:12: targets[3].eager: expected true or false",
     ];
     for line in expected {
@@ -109,12 +109,23 @@ fn what_is_no_mapping_is_said_to_be_none() {
         ("- a\n- b\n", "t.yaml:1:1: expected a mapping of keys at the top"),
         ("listen: [\n", "t.yaml:2:1: not valid YAML: "),
         ("listen: a\nlisten: b\n", "t.yaml:2:1: key \"listen\" is given twice; first in line 1"),
+        ("listen: 127.0.0.1:1\n---\ndefaults: {privacy: restricted}\n", "t.yaml:2:1: a second document begins here"),
+        ("listen: 127.0.0.1:1\n...\n{{{\n", "t.yaml:2:1: a second document begins here"),
         ("", "t.yaml: targets: is empty; at least one target is needed"),
         ("# only a comment\n", "t.yaml: targets: is empty; at least one target is needed"),
     ] {
         let found = errors(text);
         assert!(found[0].starts_with(expected), "{text:?} gave {found:?}");
     }
+}
+
+#[test]
+fn one_document_may_have_its_marks() {
+    let text = format!(
+        "# first\n---\n{}\n...\n# last\n",
+        "targets: [{id: a/b, provider: openai, model: m, base_url: 'http://h/v1'}]"
+    );
+    assert!(parse_with(&text, &[]).is_ok());
 }
 
 #[test]

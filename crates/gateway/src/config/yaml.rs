@@ -59,7 +59,12 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<(T, Document, Vec<
     let mut problems = Vec::new();
     let options = LoaderOptions::default().error_on_duplicate_keys(true);
     let has_content = text.lines().any(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
-    let text = if has_content { text } else { "{}" };
+    // Some editors begin a file with a byte order mark.
+    let text = if has_content { text.trim_start_matches('\u{feff}') } else { "{}" };
+    if let Some(line) = second_document(text) {
+        let message = "a second document begins here, and only the first would be read".to_owned();
+        return Err(vec![Problem { at: Some((line, 1)), path: String::new(), message }]);
+    }
     let mut tree = match parse_yaml_with_options(0, text, options) {
         Ok(tree) => tree,
         Err(error) => {
@@ -84,6 +89,22 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<(T, Document, Vec<
             return Err(problems);
         }
     }
+}
+
+/// The line in which a second document begins: a document mark with content before it and after it.
+fn second_document(text: &str) -> Option<usize> {
+    let is_mark = |line: &str| {
+        line.strip_prefix("---")
+            .or(line.strip_prefix("..."))
+            .is_some_and(|rest| rest.trim().is_empty() || rest.starts_with([' ', '\t']))
+    };
+    let is_content = |line: &str| !is_mark(line) && !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let lines: Vec<&str> = text.lines().collect();
+    let first = lines.iter().position(|line| is_content(line))?;
+    let mark = first + lines[first..].iter().position(|line| is_mark(line))?;
+    let same_line = lines[mark].get(3..).is_some_and(|rest| !rest.trim().is_empty());
+    let follows = same_line || lines[mark + 1..].iter().any(|line| is_content(line));
+    follows.then_some(mark + 1)
 }
 
 /// The error without its path, which stands beside it.

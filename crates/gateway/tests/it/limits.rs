@@ -172,3 +172,28 @@ async fn one_connection_serves_many_requests() {
     }
     assert_eq!(upstream.connections_total(), 1, "the connection upstream is used again, too");
 }
+
+#[tokio::test]
+async fn requests_sent_ahead_are_answered_in_order() {
+    let (_upstream, gateway) = limited("").await;
+    let mut client = RawClient::connect(gateway.data_addr()).await;
+    let get = "GET /v1/models HTTP/1.1\r\nhost: t\r\n\r\n";
+    client.post("/v1/chat/completions", &hello_stream()).await.unwrap();
+    client.send(format!("{get}{get}")).await.unwrap();
+    assert!(client.read_reply().await.unwrap().text().ends_with("data: [DONE]\n\n"));
+    for _ in 0..2 {
+        assert_eq!(client.read_reply().await.unwrap().json()["object"], "list");
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_probes_out() {
+    let (_upstream, gateway) = limited("").await;
+    let mut idle = Vec::new();
+    for _ in 0..70 {
+        idle.push(RawClient::connect(gateway.admin_addr()).await);
+    }
+    let health = http_client().get(gateway.admin_url("/healthz")).send();
+    let health = tokio::time::timeout(std::time::Duration::from_secs(5), health).await.unwrap().unwrap();
+    assert_eq!(health.status(), 200);
+}

@@ -90,8 +90,11 @@ async fn contradictions_and_unknown_words_are_refused_before_any_connection() {
     };
     let (mode, privacy) = ("x-tidegate-mode", "x-tidegate-privacy");
     type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str, &'a str);
-    let cases: [Case<'_>; 11] = [
+    let cases: [Case<'_>; 14] = [
         (&[("x-tidegate-privcy", "restricted")], "auto", "invalid_value", "x-tidegate-privcy"),
+        (&[("x-tidegate_privacy", "restricted")], "auto", "invalid_value", "x-tidegate_privacy"),
+        (&[("x_tidegate_privacy", "restricted")], "auto", "invalid_value", "x_tidegate_privacy"),
+        (&[("tidegate-privacy", "restricted")], "auto", "invalid_value", "tidegate-privacy"),
         (&[("origin", "https://example.com")], "auto", "invalid_value", "origin"),
         (&[("origin", "null")], "auto", "invalid_value", "origin"),
         (&[(mode, "only_in_cloud"), (privacy, "restricted")], "auto", "placement_contradiction", "x-tidegate-privacy"),

@@ -1,9 +1,13 @@
 //! The relay of streams: whole ones exactly, broken ones never as if they were whole.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, RawClient, ScriptedUpstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
-use crate::support::{Reply, chat, cloud_gateway, hello_stream};
+use crate::support::{LISTEN, Reply, chat, cloud_gateway, hello_stream};
 
 async fn one() -> (ScriptedUpstream, Gateway) {
     let upstream = ScriptedUpstream::start().await;
@@ -146,4 +150,147 @@ async fn a_caller_that_does_not_read_holds_the_target_back() {
     assert!(resident < 128 << 20, "{resident} bytes resident");
     drop(client);
     upstream.wait_ended(0).await;
+}
+
+const PIECE: &str = r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
+const FINISH: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+
+/// A stream of these events and `[DONE]`.
+fn stream_of(data: &[&str]) -> String {
+    data.iter().chain(&["[DONE]"]).map(|data| format!("data: {data}\n\n")).collect()
+}
+
+#[tokio::test]
+async fn a_stream_that_contradicts_itself_is_broken() {
+    let (upstream, gateway) = one().await;
+    let named = |name: &str| format!("data: {PIECE}\n\nevent: error\ndata: {name}\n\n{}", stream_of(&[FINISH]));
+    let cases = [
+        // Goes on after its end.
+        stream_of(&[PIECE, FINISH, PIECE]),
+        stream_of(&[PIECE, FINISH, r#"{"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":"stop"}]}"#]),
+        // Ends in an error.
+        stream_of(&[PIECE, r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#]),
+        stream_of(&[PIECE, r#"{"choices":[{"delta":{},"error":{"message":"gone"},"finish_reason":"stop"}]}"#]),
+        named(r#"{"message":"gone"}"#),
+        named("gone"),
+        // Belongs to no choice, or has no known end.
+        stream_of(&[PIECE, r#"{"choices":[{"index":128,"delta":{"content":"b"}}]}"#, FINISH]),
+        stream_of(&[PIECE, r#"{"choices":[{"index":"0","delta":{"content":"b"}}]}"#, FINISH]),
+        stream_of(&[PIECE, r#"{"choices":[{"index":-1,"delta":{"content":"b"}}]}"#, FINISH]),
+        stream_of(&[PIECE, r#"{"choices":[[0,"stop"]]}"#, FINISH]),
+        stream_of(&[PIECE, r#"{"choices":[{"index":0,"delta":{},"finish_reason":7}]}"#, FINISH]),
+        // Does not end its end.
+        format!("data: {PIECE}\n\ndata: {FINISH}\n\ndata: [DON"),
+        format!("data: {PIECE}\n\ndata: [DONE]"),
+    ];
+    for body in cases {
+        upstream.set_default(Behaviour::event_stream(body.clone()));
+        let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+        assert!(!reply.text.contains("[DONE]"), "{body}: {}", reply.text);
+        assert_eq!(content(&reply.text), "a", "{body}");
+        let last: Value = serde_json::from_str(events(&reply.text).last().unwrap()).unwrap();
+        assert_eq!(last["error"]["code"], "stream_interrupted", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_whole_ends_in_done_whatever_its_last_frames() {
+    let (upstream, gateway) = one().await;
+    let bare = r#"{"choices":[{"index":0,"delta":{}}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+    let empty = r#"{"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+    let cases = [
+        stream_of(&[PIECE, FINISH, bare]),
+        stream_of(&[PIECE, FINISH, empty]),
+        stream_of(&[PIECE, FINISH, FINISH]),
+        format!("data: {PIECE}\n\ndata: {FINISH}\n\ndata: [DONE]"),
+        format!("data: {PIECE}\r\n\r\ndata: {FINISH}\r\n\r\ndata: [DONE]\r\n"),
+    ];
+    for body in cases {
+        upstream.set_default(Behaviour::event_stream(body.clone()));
+        let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+        assert!(reply.text.ends_with("data: [DONE]\n\n"), "{body}: {}", reply.text);
+        assert_eq!((reply.text.matches("[DONE]").count(), reply.text.contains("error")), (1, false), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_end_is_not_told_is_never_delivered() {
+    let (upstream, gateway) = one().await;
+    let message = r#""message":{"role":"assistant","content":"a"}"#;
+    let bodies = [
+        format!(r#"{{"error":{{"message":"gone"}},"choices":[{{"index":0,{message},"finish_reason":"stop"}}]}}"#),
+        format!(r#"{{"choices":[{{"index":0,{message},"finish_reason":null}}]}}"#),
+        format!(r#"{{"choices":[{{"index":0,{message}}}]}}"#),
+        format!(r#"{{"choices":[{{"index":0,{message},"finish_reason":""}}]}}"#),
+        format!(r#"{{"choices":[{{"index":0,{message},"finish_reason":"error"}}]}}"#),
+        format!(r#"{{"choices":[{{"index":0,{message},"finish_reason":"stop","error":{{"message":"gone"}}}}]}}"#),
+        r#"{"choices":[{}]}"#.to_owned(),
+        FINISH.to_owned(),
+    ];
+    for body in bodies {
+        let headers = vec![("content-type".into(), "application/json".into())];
+        upstream.set_default(Behaviour::Raw { status: 200, headers, body: body.clone() });
+        let reply = Reply::of(chat(&gateway, &crate::support::hello())).await;
+        assert_eq!((reply.status, reply.error("fault").as_str()), (502, "upstream"), "{body} {}", reply.text);
+    }
+    let metrics = gateway.metrics().await;
+    assert!(!metrics.contains(r#"outcome="answered""#), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_is_no_event_stream_is_refused_and_its_type_stays_out_of_the_log() {
+    let (upstream, gateway) = one().await;
+    let stream_as = |content_type: &str| Behaviour::Raw {
+        status: 200,
+        headers: vec![("content-type".into(), content_type.into())],
+        body: stream_of(&[PIECE, FINISH]),
+    };
+    for content_type in ["text/event-stream", "Text/Event-Stream ; charset=utf-8", "text/event-stream;x"] {
+        upstream.set_default(stream_as(content_type));
+        let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+        assert_eq!((reply.status, content(&reply.text).as_str()), (200, "a"), "{content_type}");
+    }
+    for content_type in ["text/event-streams", "text/event-stream-my-prompt", "my-prompt/text"] {
+        upstream.set_default(stream_as(content_type));
+        let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+        assert_eq!(reply.status, 502, "{content_type}");
+        assert!(reply.error("message").contains(content_type), "{}", reply.text);
+    }
+    gateway.wait_for_log("attempt failed").await;
+    let quoting: Vec<_> = gateway.logs().into_iter().filter(|line| line.contains("my-prompt")).collect();
+    assert!(quoting.is_empty(), "{quoting:?}");
+}
+
+/// Answers one request on each connection with a stream whose body never ends, `[DONE]` or not.
+async fn serve_without_end(listener: TcpListener) {
+    let mut open = Vec::new();
+    while let Ok((mut socket, _)) = listener.accept().await {
+        let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+        while !request.ends_with(b"}") {
+            let count = socket.read(&mut piece).await.unwrap();
+            request.extend_from_slice(&piece[..count]);
+        }
+        let body = stream_of(&[PIECE, FINISH]);
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        socket.write_all(format!("{head}{:x}\r\n{body}\r\n", body.len()).as_bytes()).await.unwrap();
+        open.push(socket);
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_keeps_its_connection_open_after_done_delays_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve_without_end(listener));
+    let target = format!("  - {{id: cloud/a, provider: openai, model: m, base_url: 'http://{address}/v1'}}\n");
+    let gateway = Gateway::start(&format!("{LISTEN}targets:\n{target}")).await;
+    // The quickest of several: only a wait that is always there counts.
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+        assert!(reply.text.ends_with("data: [DONE]\n\n"), "{}", reply.text);
+        quickest = quickest.min(begun.elapsed());
+    }
+    assert!(quickest < Duration::from_millis(200), "{quickest:?}");
 }

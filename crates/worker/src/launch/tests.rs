@@ -100,3 +100,11 @@ fn refuses_what_cannot_work() {
         assert!(refusal.contains(expected), "{refusal}");
     }
 }
+
+#[test]
+fn a_refused_flag_is_refused_in_every_spelling() {
+    for spelling in ["--log-prompts-dir", "--log_prompts_dir", "--log_prompts-dir=/x", "--LOG", "--api_key"] {
+        let refused = check_extra_args(&[spelling.to_owned()]).is_err();
+        assert_eq!(refused, spelling != "--LOG", "{spelling}");
+    }
+}
