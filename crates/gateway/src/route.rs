@@ -40,6 +40,10 @@ struct Left<'a> {
 
 /// Answers with the plan of the request on `session`. Same body, headers and refusals as a chat completion.
 pub(crate) async fn explain(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
+    let Ok(_permit) = gateway.in_flight.try_acquire() else {
+        reply::error(session, request_id, &ApiError::too_many_in_flight(gateway.config.limits.in_flight_max)).await;
+        return;
+    };
     match explained(gateway, session).await {
         Ok(Some(body)) => {
             reply::json(session, request_id, StatusCode::OK, body).await;

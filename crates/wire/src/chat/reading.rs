@@ -12,7 +12,8 @@ use super::request::{
 use super::request_error::{RequestError, field};
 use crate::json::{self, Cursor, Span, Stop};
 
-/// The beginning of `metadata` keys that are for Tidegate and for nobody else, in any case.
+/// The beginning of keys that are for Tidegate and for nobody else: in any case, behind white space, hyphens,
+/// underscores and `x`. Such a key must be the right one in the right place, or a demand for privacy would be passed over.
 const OWN_KEY_PREFIX: &str = "tidegate";
 
 /// The top-level fields that are read here.
@@ -158,11 +159,20 @@ fn read_field(cursor: &mut Cursor<'_>, name: &str, layout: &mut Layout, fields: 
         "n" => fields.n = positive(cursor, name, CHOICES_MAX)?,
         "tools" => fields.has_tools = non_empty_array(cursor, name)?,
         "response_format" => fields.response_format = response_format(cursor)?,
+        other if is_own(other) => {
+            let reason = "is not known; Tidegate reads `metadata.tidegate_mode` and `metadata.tidegate_privacy`";
+            return Err(RequestError::invalid(field("", other), reason).into());
+        }
         _ => {
             cursor.skip()?;
         }
     }
     Ok(())
+}
+
+fn is_own(key: &str) -> bool {
+    let plain = key.trim_start_matches(|c: char| c.is_whitespace() || "-_xX".contains(c));
+    plain.get(..OWN_KEY_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN_KEY_PREFIX))
 }
 
 /// Reads an object or `null`; `known` are the keys that are read of it. `member` says whether a key is Tidegate's own, and may step over its value.
@@ -195,7 +205,7 @@ fn nested(
 }
 
 fn metadata(cursor: &mut Cursor<'_>, key: &str, fields: &mut Fields) -> Result<bool, ReadError> {
-    if !key.get(..OWN_KEY_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN_KEY_PREFIX)) {
+    if !is_own(key) {
         return Ok(false);
     }
     let place = || field("metadata", key);

@@ -185,3 +185,17 @@ fn errors_hold_no_prompt() {
         assert!(!parse(body.clone()).unwrap_err().to_string().contains("secret"), "{body}");
     }
 }
+
+#[test]
+fn a_demand_for_privacy_in_the_wrong_place_or_spelling_is_refused() {
+    let messages = r#""messages":[{"role":"user","content":"x"}]"#;
+    for key in ["tidegate_privacy", "Tidegate_privacy", "x-tidegate-privacy", " tidegate_mode", "X_TIDEGATE"] {
+        for body in [
+            format!(r#"{{"model":"auto",{messages},"{key}":"restricted"}}"#),
+            format!(r#"{{"model":"auto",{messages},"metadata":{{"x-{key}":"restricted"}}}}"#),
+        ] {
+            let error = ChatRequest::parse(Bytes::from(body.clone())).unwrap_err();
+            assert!(matches!(error, RequestError::Invalid { .. }), "{body}: {error}");
+        }
+    }
+}
