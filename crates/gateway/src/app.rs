@@ -50,9 +50,9 @@ impl App {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) | Err(_) => return None,
             Ok(Err(_)) => {
-                // The header could not be parsed, so this speaks HTTP/1.1 without knowing the request.
                 session.set_keepalive(None);
-                let _ = session.respond_error(StatusCode::BAD_REQUEST.as_u16()).await;
+                // Fails only for a caller that left.
+                let _ = reply::unreadable(session, &request_id(None)).await;
                 return None;
             }
         }

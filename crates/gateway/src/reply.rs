@@ -19,7 +19,7 @@ pub(crate) struct Labels {
     pub reason: String,
 }
 
-type Written<T = ()> = pingora_core::Result<T>;
+pub(crate) type Written<T = ()> = pingora_core::Result<T>;
 
 /// Delivers a complete answer.
 pub(crate) async fn whole(session: &mut ServerSession, labels: &Labels, body: Bytes) -> RequestOutcome {
@@ -80,6 +80,18 @@ pub(crate) async fn error(session: &mut ServerSession, request_id: &str, error: 
         Ok(())
     });
     written.await.is_ok()
+}
+
+/// Answers what could not be read as HTTP/1.1: there is no request then that could be asked about its method.
+pub(crate) async fn unreadable(session: &mut ServerSession, request_id: &str) -> Written {
+    let body = ApiError::invalid_value("request", "the request is not valid HTTP/1.1, or its header is too long").to_json();
+    let mut response = ResponseHeader::build(StatusCode::BAD_REQUEST, Some(4))?;
+    response.insert_header(header::CONTENT_TYPE, "application/json")?;
+    response.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
+    response.insert_header(header::CONNECTION, "close")?;
+    response.insert_header("x-request-id", request_id)?;
+    session.write_response_header(Box::new(response)).await?;
+    session.write_response_body(body, true).await
 }
 
 /// Refuses a method; `allowed` goes into the `Allow` header (RFC 9110, section 15.5.6).

@@ -126,7 +126,9 @@ async fn a_request_that_is_no_http_is_400() {
     let (_upstream, gateway) = limited("").await;
     let mut client = RawClient::connect(gateway.data_addr()).await;
     client.send(b"\x16\x03\x01 not http at all, but long enough to be read\r\n\r\n").await.unwrap();
-    assert_eq!(client.read_reply().await.unwrap().status, 400);
+    let reply = client.read_reply().await.unwrap();
+    assert_eq!((reply.status, &reply.json()["error"]["fault"]), (400, &json!("caller")));
+    assert!(reply.header("x-request-id").is_some());
 }
 
 #[tokio::test]
