@@ -196,11 +196,12 @@ fn whole(body: Bytes) -> Result<Content, TargetFailure> {
 
 fn expect_event_stream(response: &reqwest::Response) -> Result<(), TargetFailure> {
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream") {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("text/event-stream") {
         return Ok(());
     }
-    let detail = format!("asked for a stream, got content type {content_type:?}");
-    Err(TargetFailure::new(Outcome::InvalidAnswer, &detail))
+    let failure = TargetFailure::new(Outcome::InvalidAnswer, "asked for a stream, got another content type");
+    Err(failure.quoting(content_type))
 }
 
 /// Sorts an error status: the caller's to mend, or a failure of the target.

@@ -3,14 +3,12 @@
 //! Pull-driven: nothing is read from the target before the caller took what came before, so a slow reader holds
 //! the target back and not memory. Never ends a broken stream as if it were whole.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
-use wire::chat::CHOICES_MAX;
 use wire::sse::{DONE_FRAME, encode_data};
-use wire::{ChatChunk, SseDecoder, SseEvent, Usage};
+use wire::{ChatChunk, ChoiceEnds, SseDecoder, SseEvent, UpstreamError, Usage};
 
 use crate::egress::root_cause;
 
@@ -40,9 +38,7 @@ pub struct Relay {
     show_usage: bool,
     idle: Duration,
     generation: u64,
-    /// Choices that have begun and have no finish reason yet.
-    open_choices: BTreeSet<u64>,
-    has_finished_choice: bool,
+    choices: ChoiceEnds,
     end: Option<StreamEnd>,
     /// Our own `[DONE]`, when the target ended without.
     done_missing: bool,
@@ -58,8 +54,7 @@ impl Relay {
             show_usage,
             idle,
             generation,
-            open_choices: BTreeSet::new(),
-            has_finished_choice: false,
+            choices: ChoiceEnds::default(),
             end: None,
             done_missing: false,
             usage: None,
@@ -75,7 +70,6 @@ impl Relay {
                 if std::mem::take(&mut self.done_missing) {
                     return Some(DONE_FRAME.clone());
                 }
-                self.drain().await;
                 return None;
             }
             let out = self.relay_decoded();
@@ -117,7 +111,8 @@ impl Relay {
             Ok(Ok(Some(chunk))) => self.decoder.push(&chunk),
             Ok(Ok(None)) => {
                 self.response = None;
-                if self.is_whole() && !self.decoder.is_mid_event() {
+                let is_cut = self.decoder.is_mid_event() && !self.decoder.ends_with_done();
+                if self.choices.is_whole() && !is_cut {
                     self.end = Some(StreamEnd::Complete);
                     self.done_missing = true;
                 } else {
@@ -150,10 +145,16 @@ impl Relay {
     }
 
     fn relay_event(&mut self, event: &SseEvent, out: &mut BytesMut) {
+        if event.is_error() {
+            return self.report(&UpstreamError::parse(event.data.as_bytes()));
+        }
         if event.is_done() {
-            if self.is_whole() {
+            if self.choices.is_whole() {
                 out.extend_from_slice(&DONE_FRAME);
                 self.end = Some(StreamEnd::Complete);
+                if let Some(response) = self.response.take() {
+                    drain(response);
+                }
             } else {
                 self.interrupt("the target ended the stream without a finish reason");
             }
@@ -166,13 +167,15 @@ impl Relay {
         }
         let chunk = match ChatChunk::parse(event.data.as_bytes()) {
             Ok(chunk) => chunk,
-            Err(_) => return self.interrupt("the target sent an event that is not valid JSON"),
+            Err(error) => {
+                return self.interrupt(&format!("the target sent an event that is no answer: {}", error.reason));
+            }
         };
         if let Some(error) = &chunk.error {
-            let detail = format!("the target reported an error: {}", error.message);
-            self.end = Some(StreamEnd::Interrupted { detail, reported: true, stalled: false });
-            self.response = None;
-            return;
+            return self.report(error);
+        }
+        if let Err(error) = self.choices.take(&chunk) {
+            return self.interrupt(&error.to_string());
         }
         self.note(&chunk);
         if self.show_usage {
@@ -189,33 +192,27 @@ impl Relay {
         if chunk.has_content() && self.first_content_at.is_none() {
             self.first_content_at = Some(Instant::now());
         }
-        for choice in &chunk.choices {
-            if choice.finish_reason.is_some() {
-                self.open_choices.remove(&choice.index);
-                self.has_finished_choice = true;
-            } else if choice.index < CHOICES_MAX {
-                self.open_choices.insert(choice.index);
-            }
-        }
         if chunk.usage.is_some() {
             self.usage = chunk.usage;
         }
     }
 
-    /// Every choice that began has ended with a finish reason.
-    fn is_whole(&self) -> bool {
-        self.has_finished_choice && self.open_choices.is_empty()
+    fn report(&mut self, error: &UpstreamError) {
+        let detail = format!("the target reported an error: {}", error.message);
+        self.end = Some(StreamEnd::Interrupted { detail, reported: true, stalled: false });
+        self.response = None;
     }
 
     fn interrupt(&mut self, detail: &str) {
         self.end = Some(StreamEnd::Interrupted { detail: detail.to_owned(), reported: false, stalled: false });
         self.response = None;
     }
+}
 
-    /// After `[DONE]` only the end of the body is missing; once it was read the connection is free again.
-    async fn drain(&mut self) {
-        if let Some(mut response) = self.response.take() {
-            let _ = timeout(DRAIN_LIMIT, async { while let Ok(Some(_)) = response.chunk().await {} }).await;
-        }
-    }
+/// After `[DONE]` only the end of the body is missing; once it was read the connection is free again. Not waited for by
+/// a caller, who has everything; past the limit the connection is closed.
+pub(crate) fn drain(mut response: reqwest::Response) {
+    tokio::spawn(async move {
+        let _ = timeout(DRAIN_LIMIT, async { while let Ok(Some(_)) = response.chunk().await {} }).await;
+    });
 }

@@ -84,7 +84,8 @@ pub(crate) async fn error(session: &mut ServerSession, request_id: &str, error: 
 
 /// Answers what could not be read as HTTP/1.1: there is no request then that could be asked about its method.
 pub(crate) async fn unreadable(session: &mut ServerSession, request_id: &str) -> Written {
-    let body = ApiError::invalid_value("request", "the request is not valid HTTP/1.1, or its header is too long").to_json();
+    let body =
+        ApiError::invalid_value("request", "the request is not valid HTTP/1.1, or its header is too long").to_json();
     let mut response = ResponseHeader::build(StatusCode::BAD_REQUEST, Some(4))?;
     response.insert_header(header::CONTENT_TYPE, "application/json")?;
     response.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;

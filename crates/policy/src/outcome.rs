@@ -16,7 +16,7 @@ pub enum Outcome {
     WorkerUnavailable,
     /// No connection could be made.
     ConnectFailed,
-    /// The connection ended before the response headers.
+    /// The connection ended before the response headers, or within an answer of which nothing had reached the caller.
     ConnectionLost,
     /// No response headers within the limit.
     HeadersTimeout,

@@ -3,6 +3,8 @@
 //! Nothing here knows where a request goes or why.
 
 mod assemble;
+mod choice_ends;
+mod choice_rules;
 mod chunk;
 mod completion;
 mod messages;
@@ -12,6 +14,7 @@ mod request_error;
 mod upstream_body;
 
 pub use assemble::{ANSWER_BYTES_MAX, AssembleError, Assembler, TOOL_CALLS_MAX};
+pub use choice_ends::{ChoiceEnds, ContentAfterEnd};
 pub use chunk::{ChatChunk, ChunkChoice, ChunkError};
 pub use completion::{ChatCompletion, CompletionError};
 pub use messages::{MESSAGES_MAX, MessagesSummary, ROLE_BYTES_MAX};

@@ -5,10 +5,14 @@
 //! visitor neither where a value stands in the text nor what a key looked like before unescaping.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use memchr::memchr2;
-use serde::de::IgnoredAny;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 mod rewrite;
 pub(crate) use rewrite::{Edit, Span, rewrite};
@@ -26,6 +30,29 @@ pub(crate) enum Stop {
     TooDeep(usize),
     /// Not the text that `validate` accepts.
     Malformed(usize),
+}
+
+/// What is read from an object and from nothing else: what is derived reads an array too, its elements as the members.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
 }
 
 /// Accepts exactly one JSON value with white space around it. Numbers of any size and lone surrogates in escapes are

@@ -14,8 +14,9 @@ mod upstream_error;
 mod usage;
 
 pub use chat::{
-    AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChunkChoice, ChunkError, CompletionError,
-    MessagesSummary, RequestError, ResponseFormat, StreamForm, UpstreamForm, UsageInStream,
+    AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChoiceEnds, ChunkChoice, ChunkError,
+    CompletionError, ContentAfterEnd, MessagesSummary, RequestError, ResponseFormat, StreamForm, UpstreamForm,
+    UsageInStream,
 };
 pub use error::{ApiError, ErrorCase, ErrorType, Fault};
 pub use json::JSON_DEPTH_MAX;

@@ -39,6 +39,12 @@ impl SseEvent {
         self.data.trim_ascii() == DONE
     }
 
+    /// Whether the target calls it an error, whatever its data.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.event.as_deref().is_some_and(|event| event.trim_ascii() == "error")
+    }
+
     /// Reads a frame; `text` is `raw` without what belongs to the frame before.
     fn read(text: &str, raw: Bytes) -> Self {
         let mut frame = Self { data: String::new(), has_data: false, event: None, id: None, retry_ms: None, raw };

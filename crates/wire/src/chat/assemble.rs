@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use self::choice::{Choice, ITEM_COST_BYTES};
 use self::record::{Budget, Record, Rule, elements, members};
-use super::request::CHOICES_MAX;
-use crate::json::{self, Stop};
+use super::choice_ends::{ChoiceEnds, ContentAfterEnd};
+use super::chunk::{ChatChunk, ChunkError};
+use crate::json::Stop;
 use crate::upstream_error::UpstreamError;
 
 mod choice;
@@ -36,11 +37,14 @@ pub enum AssembleError {
     /// More came than is collected.
     #[error("the answer has more than {limit} {what}")]
     TooLarge {
-        /// What there is too much of, such as `bytes` or `choices`.
+        /// What there is too much of, such as `bytes` or `tool calls`.
         what: &'static str,
         /// The limit.
         limit: usize,
     },
+    /// What the chunks say contradicts itself.
+    #[error(transparent)]
+    Inconsistent(#[from] ContentAfterEnd),
     /// The stream ended before every choice that had begun came to its end.
     #[error("the stream ended before the answer was complete")]
     Incomplete,
@@ -55,6 +59,7 @@ pub enum AssembleError {
 pub struct Assembler {
     top: Record,
     choices: Vec<Choice>,
+    ends: ChoiceEnds,
     budget: Budget,
 }
 
@@ -74,7 +79,12 @@ impl Assembler {
     /// With another limit for what is collected, in bytes.
     #[must_use]
     pub fn with_bytes_max(bytes_max: usize) -> Self {
-        Self { top: Record::default(), choices: Vec::new(), budget: Budget::new(bytes_max) }
+        Self {
+            top: Record::default(),
+            choices: Vec::new(),
+            ends: ChoiceEnds::default(),
+            budget: Budget::new(bytes_max),
+        }
     }
 
     /// Takes the data of the next event; `[DONE]` is none.
@@ -82,24 +92,19 @@ impl Assembler {
     /// # Errors
     /// [`AssembleError`], any but `Incomplete`.
     pub fn push(&mut self, data: &str) -> Result<(), AssembleError> {
-        let malformed = |reason| AssembleError::Malformed { reason };
-        json::validate(data).map_err(|_| malformed("it is not JSON"))?;
-        let members = members(data)?;
-        let is_error = |(name, value): &(_, &str)| match AsRef::<str>::as_ref(name) {
-            "error" => *value != "null",
-            "object" => *value == r#""error""#,
-            _ => false,
-        };
-        if members.iter().any(is_error) {
-            return Err(AssembleError::Upstream(UpstreamError::parse(data.as_bytes())));
+        // What a chunk and an error are, and what may follow what, is decided as for a stream that is relayed.
+        let chunk = ChatChunk::parse(data.as_bytes())?;
+        if let Some(error) = chunk.error {
+            return Err(AssembleError::Upstream(error));
         }
-        for (name, value) in members {
+        self.ends.take(&chunk)?;
+        for (name, value) in members(data)? {
             match &*name {
                 "choices" => {
                     // Keeps its place; the value is written at the end.
                     self.top.fold(&name, "null", Rule::Last, &mut self.budget)?;
-                    for choice in elements(value)? {
-                        self.push_choice(choice)?;
+                    for (choice, read) in elements(value)?.into_iter().zip(&chunk.choices) {
+                        self.push_choice(read.index, choice)?;
                     }
                 }
                 "object" => self.top.fold(&name, r#""chat.completion""#, Rule::Last, &mut self.budget)?,
@@ -110,14 +115,11 @@ impl Assembler {
         Ok(())
     }
 
-    fn push_choice(&mut self, raw: &str) -> Result<(), AssembleError> {
+    fn push_choice(&mut self, index: u64, raw: &str) -> Result<(), AssembleError> {
         let members = members(raw)?;
-        let index = record::index(&members)?.unwrap_or_default();
         let place = match self.choices.iter().position(|choice| choice.index() == index) {
             Some(place) => place,
-            None if self.choices.len() as u64 >= CHOICES_MAX => {
-                return Err(AssembleError::TooLarge { what: "choices", limit: self.choices.len() });
-            }
+            // At most as many as there are indices.
             None => {
                 self.budget.take(ITEM_COST_BYTES)?;
                 self.choices.push(Choice::new(index));
@@ -132,7 +134,7 @@ impl Assembler {
     /// # Errors
     /// [`AssembleError::Incomplete`] when there is no choice, or one without a finish reason.
     pub fn finish(mut self) -> Result<Bytes, AssembleError> {
-        if self.choices.is_empty() || !self.choices.iter().all(Choice::is_finished) {
+        if !self.ends.is_whole() {
             return Err(AssembleError::Incomplete);
         }
         self.choices.sort_unstable_by_key(Choice::index);
@@ -148,6 +150,12 @@ impl Assembler {
         });
         out.push('}');
         Ok(out.into())
+    }
+}
+
+impl From<ChunkError> for AssembleError {
+    fn from(error: ChunkError) -> Self {
+        Self::Malformed { reason: error.reason }
     }
 }
 

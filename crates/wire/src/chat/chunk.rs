@@ -5,9 +5,11 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use crate::json::{self, Cursor, Edit, Span, Stop, rewrite};
+use super::choice_rules;
+use crate::json::{self, Cursor, Edit, Object, Span, Stop, rewrite};
 use crate::upstream_error::UpstreamError;
 use crate::usage::Usage;
 
@@ -16,13 +18,16 @@ mod tests;
 
 /// An event whose data is no piece of an answer. Says nothing of what it held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the event's data is not a chat completion chunk")]
-pub struct ChunkError;
+#[error("the event's data is not a chat completion chunk: {reason}")]
+pub struct ChunkError {
+    /// What is wrong.
+    pub reason: &'static str,
+}
 
 /// One choice of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkChoice<'a> {
-    /// `index`, 0 when left out.
+    /// `index`, 0 when left out; below [`super::CHOICES_MAX`].
     pub index: u64,
     /// Set in the last chunk of this choice.
     pub finish_reason: Option<Cow<'a, str>>,
@@ -38,7 +43,7 @@ pub struct ChatChunk<'a> {
     pub choices: Vec<ChunkChoice<'a>>,
     /// Token counts, where given.
     pub usage: Option<Usage>,
-    /// An error in the middle of a stream.
+    /// An error in the middle of a stream, of the whole answer or of a choice.
     pub error: Option<UpstreamError>,
     has_usage_key: bool,
     has_prompt_progress: bool,
@@ -47,7 +52,7 @@ pub struct ChatChunk<'a> {
 #[derive(Deserialize)]
 struct Raw<'a> {
     #[serde(borrow, default)]
-    choices: Option<Vec<RawChoice<'a>>>,
+    choices: Option<Vec<Object<RawChoice<'a>>>>,
     #[serde(borrow, default, deserialize_with = "even_null")]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -65,16 +70,18 @@ struct RawChoice<'a> {
     #[serde(borrow, default)]
     finish_reason: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    delta: Option<Delta<'a>>,
+    delta: Option<Object<Delta<'a>>>,
     /// Some targets send whole messages as chunks.
     #[serde(borrow, default)]
-    message: Option<Delta<'a>>,
+    message: Option<Object<Delta<'a>>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     text: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Delta<'a> {
+pub(super) struct Delta<'a> {
     #[serde(borrow, default)]
     content: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -95,19 +102,27 @@ impl<'a> ChatChunk<'a> {
     /// Reads the data of one event; `[DONE]` is no chunk.
     ///
     /// # Errors
-    /// [`ChunkError`] when it is no JSON object of a chunk's shape. A field of odd type that decides nothing is no error.
+    /// [`ChunkError`] when it is no JSON object of a chunk's shape, and when an index or a finish reason is none. A field
+    /// of odd type that decides nothing is no error.
     pub fn parse(data: &'a [u8]) -> Result<Self, ChunkError> {
-        let data = std::str::from_utf8(data).map_err(|_| ChunkError)?;
-        if !data.trim_ascii_start().starts_with('{') {
-            return Err(ChunkError);
+        let data = std::str::from_utf8(data).map_err(|_| ChunkError { reason: "it is not UTF-8" })?;
+        let Object(raw): Object<Raw<'_>> = serde_json::from_str(data).map_err(|error| match error.classify() {
+            Category::Data => ChunkError { reason: "it has another shape" },
+            _ => ChunkError { reason: "it is not JSON" },
+        })?;
+        let mut error = choice_rules::top_error(data, raw.error, raw.object);
+        let mut choices = Vec::new();
+        for Object(raw) in raw.choices.unwrap_or_default() {
+            let given = raw.error;
+            let choice = raw.read().map_err(|reason| ChunkError { reason })?;
+            error = error.or_else(|| choice_rules::choice_error(choice.finish_reason.as_deref(), given));
+            choices.push(choice);
         }
-        let raw: Raw<'_> = serde_json::from_str(data).map_err(|_| ChunkError)?;
-        let is_error = raw.error.is_some() || raw.object.is_some_and(|object| object.get() == r#""error""#);
         Ok(Self {
             data,
-            choices: raw.choices.unwrap_or_default().into_iter().map(RawChoice::read).collect(),
+            choices,
             usage: raw.usage.and_then(|usage| Usage::parse(usage.get())),
-            error: is_error.then(|| UpstreamError::parse(data.as_bytes())),
+            error,
             has_usage_key: raw.usage.is_some(),
             has_prompt_progress: raw.prompt_progress.is_some(),
         })
@@ -171,20 +186,18 @@ impl<'a> ChatChunk<'a> {
 }
 
 impl<'a> RawChoice<'a> {
-    fn read(self) -> ChunkChoice<'a> {
-        let said = self.delta.is_some_and(|delta| delta.says_something());
-        let said = said || self.message.is_some_and(|message| message.says_something());
-        ChunkChoice {
-            index: self.index.and_then(|raw| raw.get().parse().ok()).unwrap_or_default(),
-            // Some targets send an empty one in every chunk.
-            finish_reason: self.finish_reason.and_then(|raw| json::unescape(raw.get())).filter(|word| !word.is_empty()),
+    fn read(self) -> Result<ChunkChoice<'a>, &'static str> {
+        let said = [self.delta, self.message].into_iter().flatten().any(|Object(delta)| delta.says_something());
+        Ok(ChunkChoice {
+            index: choice_rules::index(self.index)?,
+            finish_reason: choice_rules::finish_reason(self.finish_reason)?,
             has_content: said || holds_something(self.text),
-        }
+        })
     }
 }
 
 impl Delta<'_> {
-    fn says_something(&self) -> bool {
+    pub(super) fn says_something(&self) -> bool {
         let texts = [self.content, self.reasoning_content, self.reasoning, self.refusal];
         let calls = [self.tool_calls, self.function_call, self.audio];
         texts.into_iter().chain(calls).any(holds_something)

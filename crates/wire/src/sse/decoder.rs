@@ -3,7 +3,7 @@
 //! Every byte is looked at once for the end of its line and once as part of its whole frame, so single-byte chunks cost
 //! no more than large ones. What lines mean is in the module above.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 
 use super::SseEvent;
@@ -116,6 +116,15 @@ impl SseDecoder {
     #[must_use]
     pub fn is_mid_event(&self) -> bool {
         self.failed.is_some() || self.remainder().iter().any(|byte| !b"\r\n".contains(byte))
+    }
+
+    /// Whether the stream, ended now, would end with the event [`super::DONE`] that lacks no more than its blank line. By
+    /// the rules that is no event, but all of it has come.
+    #[must_use]
+    pub fn ends_with_done(&self) -> bool {
+        let Ok(text) = std::str::from_utf8(self.remainder()) else { return false };
+        let event = SseEvent::read(&format!("{text}\n"), Bytes::new());
+        event.is_done() && !event.is_error()
     }
 
     /// What was pushed and is in no frame that was taken.

@@ -74,6 +74,35 @@ fn an_unfinished_frame_is_reported() {
 }
 
 #[test]
+fn done_without_its_blank_line_is_known() {
+    let check = |stream: &str, expected: bool| {
+        let mut decoder = SseDecoder::new();
+        decoder.push(stream.as_bytes());
+        while decoder.next_event().is_some() {}
+        assert_eq!(decoder.ends_with_done(), expected, "{stream:?}");
+    };
+    check("data: a\n\ndata: [DONE]", true);
+    check("data: a\n\ndata: [DONE]\n", true);
+    check("data: a\r\n\r\ndata: [DONE]\r", true);
+    check("data: a\r\n\r\n: bye\r\ndata:[DONE]\r\n", true);
+    check("data: a\n\ndata: [DON", false);
+    check("data: a\n\ndata: [DONE", false);
+    check("data: a\n\ndata: a\ndata: [DONE]\n", false);
+    check("data: a\n\nevent: error\ndata: [DONE]\n", false);
+    check("data: a\n\n", false);
+    check("data: [DONE]\n\n", false);
+}
+
+#[test]
+fn errors_are_known_by_their_name() {
+    let check = |frame: &str, expected: bool| assert_eq!(decode(frame.as_bytes())[0].is_error(), expected, "{frame}");
+    check("event: error\ndata: gone\n\n", true);
+    check("event:error\n\n", true);
+    check("event: message\ndata: error\n\n", false);
+    check("data: event: error\n\n", false);
+}
+
+#[test]
 fn errors_come_once_and_end_the_stream() {
     let mut decoder = SseDecoder::new();
     decoder.push(b"data: a\n\ndata: \xff\n\ndata: b\n\n");

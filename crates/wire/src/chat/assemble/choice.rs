@@ -45,10 +45,6 @@ impl Choice {
         self.index
     }
 
-    pub(super) fn is_finished(&self) -> bool {
-        self.record.has("finish_reason")
-    }
-
     /// Takes in what a chunk holds of this choice.
     pub(super) fn push(&mut self, raw: Vec<(Cow<'_, str>, &str)>, budget: &mut Budget) -> Result<(), AssembleError> {
         for (name, value) in raw {
@@ -57,6 +53,10 @@ impl Choice {
                 // Some targets send whole messages as chunks.
                 "delta" | "message" if value == "null" => {}
                 "delta" | "message" => self.push_delta(value, budget)?,
+                // A piece of another dialect, which would be lost: a message has no place for it.
+                "text" if !matches!(value, "null" | r#""""#) => {
+                    return Err(AssembleError::Malformed { reason: "a choice has a `text` and no message" });
+                }
                 // Some targets send an empty one in every chunk.
                 "finish_reason" if value == r#""""# => self.record.fold(&name, "null", Rule::Last, budget)?,
                 "logprobs" if value != "null" => {

@@ -110,17 +110,35 @@ fn what_is_no_answer_is_refused() {
     check(&[r#"{"choices":[]}"#], incomplete);
     check(&[r#"{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}"#], incomplete);
     check(&[END, r#"{"choices":[{"index":1,"delta":{"content":"a"},"finish_reason":""}]}"#], incomplete);
+    let piece = r#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#;
+    let goes_on = "the stream went on with a choice that had ended";
+    check(&[piece, END, piece], goes_on);
+    check(&[END, r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#], goes_on);
     let upstream = "the target answered with an error: slot lost";
+    check(&[piece, r#"{"choices":[{"delta":{},"finish_reason":"stop","error":{"message":"slot lost"}}]}"#], upstream);
+    let failed = "the target answered with an error: the finish reason is an error";
+    check(&[piece, r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#], failed);
     check(&[END, r#"{"error":{"message":"slot lost","code":500}}"#], upstream);
     check(&[r#"{"object":"error","message":"slot lost"}"#], upstream);
     let malformed = |reason: &str| format!("an event of the stream is not a chat completion chunk: {reason}");
-    check(&["[DONE]"], &malformed("it is not JSON"));
-    check(&["[]"], &malformed("something is no object"));
-    check(&[r#"{"choices":{}}"#], &malformed("something is no array"));
-    check(&[r#"{"choices":[7]}"#], &malformed("something is no object"));
-    check(&[r#"{"choices":[{"index":-1}]}"#], &malformed("an index is no number"));
-    check(&[r#"{"choices":[{"delta":"a"}]}"#], &malformed("something is no object"));
-    check(&[r#"{"\ud800":1}"#], &malformed("a name holds an invalid escape"));
+    check(&["{"], &malformed("it is not JSON"));
+    let shape = malformed("it has another shape");
+    check(&["[DONE]"], &shape);
+    check(&["[]"], &shape);
+    check(&[r#"{"choices":{}}"#], &shape);
+    check(&[r#"{"choices":[7]}"#], &shape);
+    check(&[r#"{"choices":[[0,"stop"]]}"#], &shape);
+    check(&[r#"{"choices":[{"delta":"a"}]}"#], &shape);
+    let index = malformed("the index of a choice is no number within the limit");
+    check(&[r#"{"choices":[{"index":-1}]}"#], &index);
+    check(&[r#"{"choices":[{"index":128}]}"#], &index);
+    check(&[r#"{"choices":[{"finish_reason":7}]}"#], &malformed("a finish reason is no string"));
+    check(&[r#"{"choices":[{"text":"a"}]}"#], &malformed("a choice has a `text` and no message"));
+    let calls = |calls: &str| format!(r#"{{"choices":[{{"delta":{{"tool_calls":{calls}}}}}]}}"#);
+    check(&[&calls("7")], &malformed("something is no array"));
+    check(&[&calls("[7]")], &malformed("something is no object"));
+    check(&[&calls(r#"[{"index":-1}]"#)], &malformed("an index is no number"));
+    check(&[&calls(r#"[{"\ud800":1}]"#)], &malformed("a name holds an invalid escape"));
     check(&[r#"{"choices":[{"delta":{"content":["a"]}}]}"#], &malformed("a text is no string, or a list no array"));
     let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(100), "]".repeat(100));
     check(&[&deep], &malformed("it is nested too deep"));
@@ -136,7 +154,6 @@ fn limits_hold_at_their_edges() {
         }
         assert_eq!(assembler.push(&chunks[limit]), Err(AssembleError::TooLarge { what, limit }));
     };
-    check("choices", 128, |index| format!(r#"{{"choices":[{{"index":{index}}}]}}"#));
     check("members", 64, |name| format!(r#"{{"k{name}":1}}"#));
     check("tool calls", TOOL_CALLS_MAX, |index| {
         format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{{"index":{index}}}]}}}}]}}"#)

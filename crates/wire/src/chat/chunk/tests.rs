@@ -36,7 +36,7 @@ fn sees_content_of_every_kind() {
 fn reads_choices_one_by_one() {
     let chunk = parse(
         r#"{"choices":[{"index":1,"delta":{"content":"a"},"finish_reason":null},
-            {"index":0,"delta":{},"finish_reason":"tool\u005fcalls"},{"index":"x","finish_reason":""}]}"#,
+            {"index":0,"delta":{},"finish_reason":"tool\u005fcalls"},{"index":null,"finish_reason":""}]}"#,
     );
     let choice = |index, finish_reason: Option<&'static str>, has_content| ChunkChoice {
         index,
@@ -103,7 +103,9 @@ fn sees_errors_in_the_middle_of_a_stream() {
     check(r#"{"error":"slot lost"}"#, Some("slot lost"));
     check(r#"{"object":"error","message":"slot lost"}"#, Some("slot lost"));
     check(r#"{"choices":[],"error":{"code":502,"message":"gone"},"usage":{"prompt_tokens":1}}"#, Some("gone"));
-    check(r#"{"error":null,"choices":[{"delta":{"content":"a"}}]}"#, None);
+    check(r#"{"choices":[{"delta":{},"error":{"message":"gone"}}]}"#, Some("gone"));
+    check(r#"{"choices":[{"delta":{},"finish_reason":"\u0065rror"}]}"#, Some("the finish reason is an error"));
+    check(r#"{"error":null,"choices":[{"delta":{"content":"a"},"error":null}]}"#, None);
 }
 
 #[test]
@@ -118,8 +120,16 @@ fn refuses_what_is_no_chunk() {
         "{\"choices\":7}",
         "{\"choices\":[7]}",
         "{\"choices\":[{\"delta\":\"a\"}]}",
+        "{\"choices\":[{\"delta\":[\"a\"]}]}",
+        "{\"choices\":[[0,\"stop\"]]}",
+        "{\"choices\":[{\"index\":\"0\"}]}",
+        "{\"choices\":[{\"index\":-1}]}",
+        "{\"choices\":[{\"index\":0.0}]}",
+        "{\"choices\":[{\"index\":128}]}",
+        "{\"choices\":[{\"finish_reason\":7}]}",
+        "{\"choices\":[{\"finish_reason\":\"\\ud800\"}]}",
     ] {
-        assert_eq!(ChatChunk::parse(data.as_bytes()).unwrap_err(), ChunkError, "{data}");
+        assert!(ChatChunk::parse(data.as_bytes()).is_err(), "{data}");
     }
     assert!(ChatChunk::parse(b"{\"a\":\"\xff\"}").is_err());
     assert!(ChatChunk::parse("{\"choices\":".repeat(100_000).as_bytes()).is_err());
