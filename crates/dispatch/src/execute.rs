@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use policy::{Attempt, Locality, NextStep, Outcome, Plan, TargetFacts, TargetId, TargetState, next_step};
+use policy::{Attempt, Locality, NextStep, Outcome, Plan, TargetFacts, TargetId, next_step};
 use tracing::warn;
 use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError};
 
@@ -133,12 +133,6 @@ impl Dispatcher {
         if let Some(target) = self.targets.iter().find(|target| target.id == *id) {
             target.provider.observe(relay.generation(), Outcome::Interrupted);
         }
-    }
-
-    /// Whether some target could answer now, and for each that cannot, why.
-    #[must_use]
-    pub fn readiness(&self) -> Vec<(TargetId, TargetState)> {
-        self.targets.iter().map(|target| (target.id.clone(), target.provider.state())).collect()
     }
 }
 

@@ -14,6 +14,9 @@ use crate::gateway::Gateway;
 use crate::request_id::request_id;
 use crate::{admin, exchange, intake, reply, route};
 
+/// The address of one model; ids hold slashes.
+const ONE_MODEL_PREFIX: &str = "/v1/models/";
+
 /// Which port a connection came in on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
@@ -89,6 +92,13 @@ impl App {
             ("/v1/models", &Method::GET) => {
                 reply::json(session, &request_id, StatusCode::OK, self.models().to_json()).await;
             }
+            (path, &Method::GET) if path.starts_with(ONE_MODEL_PREFIX) => {
+                let id = &path[ONE_MODEL_PREFIX.len()..];
+                match self.models().one_to_json(id) {
+                    Some(model) => reply::json(session, &request_id, StatusCode::OK, model).await,
+                    None => reply::error(session, &request_id, &ApiError::model_not_found(id, self.ids())).await,
+                };
+            }
             ("/v1/chat/completions" | "/v1/route", _) => {
                 reply::refuse_method(session, &request_id, &method, "POST").await
             }
@@ -99,9 +109,12 @@ impl App {
         }
     }
 
+    fn ids(&self) -> impl Iterator<Item = &str> {
+        self.gateway.dispatcher.ids().map(policy::TargetId::as_str)
+    }
+
     fn models(&self) -> ModelList {
-        let ids = self.gateway.dispatcher.ids().map(policy::TargetId::as_str);
-        ModelList::new(std::iter::once(policy::AUTO_MODEL).chain(ids), self.gateway.started_s)
+        ModelList::new(std::iter::once(policy::AUTO_MODEL).chain(self.ids()), self.gateway.started_s)
     }
 }
 
