@@ -100,7 +100,6 @@ impl<'a> Settling<'a> {
 
 impl Drop for Settling<'_> {
     fn drop(&mut self) {
-        self.metrics.leave();
         let settlement = &mut self.settlement;
         settlement.duration = self.begun.elapsed();
         let made = |record: &AttemptRecord| AttemptMade { target: record.target.clone(), outcome: record.outcome };
@@ -118,5 +117,7 @@ impl Drop for Settling<'_> {
             output_tokens = settlement.output_tokens,
             "request finished"
         );
+        // Last, as a gateway that stops waits for this.
+        self.metrics.leave();
     }
 }

@@ -16,9 +16,9 @@ fn artifact(variable: &str, name: &str, file_name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
-    let home = std::env::var_os("TIDEGATE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("XDG_DATA_HOME").map(|data| PathBuf::from(data).join("tidegate")))
+    let set = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = set("TIDEGATE_HOME")
+        .or_else(|| set("XDG_DATA_HOME").map(|data| data.join("tidegate")))
         .or_else(|| std::env::home_dir().map(|home| home.join(".local/share/tidegate")))
         .unwrap_or_default();
     let versions = home.join("artifacts").join(name);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use testkit::{Behaviour, RawClient, ScriptedUpstream};
 
-use crate::support::{cloud_gateway, hello, hello_stream};
+use crate::support::{cloud_gateway, hello, hello_stream, settled_metrics};
 
 /// Sends `body`, waits until the upstream stands still, leaves, and says how long the upstream took to see it.
 async fn leave_while_held(behaviour: Behaviour, body: &Value, after_request: &str) -> (Duration, String) {
@@ -21,7 +21,7 @@ async fn leave_while_held(behaviour: Behaviour, body: &Value, after_request: &st
     drop(client);
     let ended = upstream.wait_ended(0).await;
     gateway.wait_for_log("request finished").await;
-    let metrics = gateway.metrics().await;
+    let metrics = settled_metrics(&gateway).await;
     (ended.at.duration_since(left), metrics)
 }
 

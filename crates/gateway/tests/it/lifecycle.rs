@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, ScriptedUpstream, http_client};
 
-use crate::support::{LISTEN, Reply, chat, cloud_config, cloud_gateway, hello, hello_stream};
+use crate::support::{LISTEN, Reply, chat, cloud_config, cloud_gateway, hello, hello_stream, settled_metrics};
 
 async fn admin(gateway: &Gateway, path: &str) -> Reply {
     Reply::of(http_client().get(gateway.admin_url(path))).await
@@ -47,6 +47,7 @@ async fn requests_are_counted_by_target_locality_and_outcome() {
     Reply::of(chat(&gateway, &hello())).await;
     Reply::of(chat(&gateway, &hello())).await;
     Reply::of(chat(&gateway, &json!({"model": "auto"}))).await;
+    settled_metrics(&gateway).await;
     let count = async |name: &str, labels: &[(&str, &str)]| gateway.metric(name, labels).await.unwrap_or(0.0);
     let requests = "tidegate_requests_total";
     assert_eq!(count(requests, &[("target", "none"), ("outcome", "targets_failed")]).await, 1.0);

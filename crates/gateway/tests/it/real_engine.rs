@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testkit::{Gateway, bin, http_client};
 
-use crate::support::{LISTEN, Reply, chat};
+use crate::support::{LISTEN, Reply, chat, settled_metrics};
 
 /// The path that `tidegate artifacts list` shows for an artifact of the user's own data folder.
 pub(crate) fn installed(name: &str) -> String {
@@ -55,6 +55,7 @@ async fn the_real_engine_answers_frees_its_slots_and_survives_being_killed() {
     let streamed = Reply::of(chat(&gateway, &story(24, true))).await;
     assert!(streamed.text.ends_with("data: [DONE]\n\n"), "{}", streamed.text);
     assert_eq!(streamed_text(&streamed.text), whole.content());
+    settled_metrics(&gateway).await;
     let tokens = gateway.metric("tidegate_output_tokens_total", &[("locality", "device")]).await;
     assert_eq!(tokens, Some(48.0));
 
@@ -133,11 +134,9 @@ async fn offline_with_everything_installed_it_starts_and_answers() {
     // Every way out fails: package index, hub and proxies point at a closed port, and no pip may be run.
     let closed = "http://127.0.0.1:9";
     let home = tempfile::tempdir().unwrap();
-    let user_home = std::env::var("TIDEGATE_HOME").map_or_else(
-        |_| std::path::PathBuf::from(std::env::var("HOME").unwrap()).join(".local/share/tidegate"),
-        std::path::PathBuf::from,
-    );
-    std::os::unix::fs::symlink(user_home.join("artifacts"), home.path().join("artifacts")).unwrap();
+    let engine = installed("llama-server");
+    let artifacts = std::path::Path::new(&engine).ancestors().nth(3).unwrap();
+    std::os::unix::fs::symlink(artifacts, home.path().join("artifacts")).unwrap();
     let fetching = config()
         .lines()
         .filter(|line| !line.starts_with("artifacts:") && !line.starts_with("engine:"))

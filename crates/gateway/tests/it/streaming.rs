@@ -7,7 +7,7 @@ use testkit::{Behaviour, Gateway, RawClient, ScriptedUpstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::{LISTEN, Reply, chat, cloud_gateway, hello_stream};
+use crate::support::{LISTEN, Reply, chat, cloud_gateway, hello_stream, settled_metrics};
 
 async fn one() -> (ScriptedUpstream, Gateway) {
     let upstream = ScriptedUpstream::start().await;
@@ -53,7 +53,7 @@ async fn usage_is_asked_for_upstream_and_shown_only_to_who_asked() {
     assert!(reply.text.contains(r#""completion_tokens":7"#), "{}", reply.text);
     assert_eq!(upstream.attempts()[1].json()["stream_options"], json!({"include_usage": true, "x": 1}));
 
-    let metrics = gateway.metrics().await;
+    let metrics = settled_metrics(&gateway).await;
     let counted = r#"tidegate_output_tokens_total{locality="cloud",target="cloud/a"} 14"#;
     assert!(metrics.contains(counted), "counted for both: {metrics}");
     assert!(metrics.contains(r#"tidegate_time_to_first_token_seconds_count{locality="cloud",target="cloud/a"} 2"#));
@@ -93,7 +93,7 @@ async fn a_broken_stream_ends_in_an_error_event_and_never_in_done() {
         );
         assert!(testkit::DEFAULT_TEXT.starts_with(&content(&reply.text)), "nothing is made up");
     }
-    let metrics = gateway.metrics().await;
+    let metrics = settled_metrics(&gateway).await;
     let counted = r#"tidegate_requests_total{locality="cloud",outcome="interrupted",target="cloud/a"} 6"#;
     assert!(metrics.contains(counted), "{metrics}");
 }
@@ -233,7 +233,7 @@ async fn an_answer_whose_end_is_not_told_is_never_delivered() {
         let reply = Reply::of(chat(&gateway, &crate::support::hello())).await;
         assert_eq!((reply.status, reply.error("fault").as_str()), (502, "upstream"), "{body} {}", reply.text);
     }
-    let metrics = gateway.metrics().await;
+    let metrics = settled_metrics(&gateway).await;
     assert!(!metrics.contains(r#"outcome="answered""#), "{metrics}");
 }
 

@@ -92,3 +92,16 @@ impl Reply {
         }
     }
 }
+
+/// The metrics once every request is settled: a caller has its answer a moment before.
+pub(crate) async fn settled_metrics(gateway: &Gateway) -> String {
+    let settled = async {
+        loop {
+            let metrics = gateway.metrics().await;
+            if metrics.contains("\ntidegate_in_flight_requests 0\n") {
+                return metrics;
+            }
+        }
+    };
+    tokio::time::timeout(testkit::PATIENCE, settled).await.unwrap()
+}

@@ -9,7 +9,7 @@ use testkit::{Behaviour, Gateway, GatewayBuilder, ScriptedUpstream, http_client}
 fn ready_at(addr: std::net::SocketAddr) -> String {
     format!(
         r#"echo "config=$(cat "$3") home=$TIDEGATE_HOME extra=$EXTRA leaked=$http_proxy args=$*" >&2
-trap 'echo reloaded >&2' HUP
+trap 'echo reloaded >&2' USR1
 trap 'echo stopping >&2; exit 3' TERM
 echo '{{"level":"INFO","fields":{{"message":"gateway ready","data_addr":"{addr}","admin_addr":"{addr}"}}}}' >&2
 while :; do read -r line <> "$TIDEGATE_HOME/pipe" || :; done"#
@@ -50,7 +50,8 @@ async fn it_starts_speaks_reloads_and_stops() {
     assert_eq!(gateway.metric("x_total", &[("a", "2")]).await, Some(3.0));
     assert!(gateway.resident_bytes() > 0);
 
-    gateway.signal(Signal::HUP);
+    // Not HUP: a shell that was started with HUP ignored, as by nohup, cannot trap it.
+    gateway.signal(Signal::USR1);
     gateway.wait_for_log("reloaded").await;
     assert_eq!(gateway.terminate().await.code(), Some(3));
     gateway.wait_for_log("stopping").await;
