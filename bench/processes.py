@@ -6,6 +6,7 @@ on loopback on a port that was free.
 
 import json
 import os
+import re
 import queue
 import shutil
 import signal
@@ -135,8 +136,9 @@ def start_tidegate(program, template, folder, upstream):
     server = Server("tidegate", [str(program), "up", "--config", str(config)], env=env)
 
     def address(line):
-        fields = (_json(line) or {}).get("fields", {})
-        return fields.get("data_addr") if fields.get("message") == "gateway ready" else None
+        # From the announcement on standard output: the log is at level warn.
+        found = re.search(r"OpenAI endpoint\s+http://(\S+)/v1", line)
+        return found[1] if found else None
 
     try:
         server.address = server.wait_line(address)
