@@ -5,7 +5,7 @@ use std::time::Instant;
 use account::RequestOutcome;
 use dispatch::{Answer, Content};
 use pingora_core::protocols::http::ServerSession;
-use policy::{Plan, RequestFacts, decide};
+use policy::{Plan, RequestFacts, TargetFacts, decide};
 use wire::{ApiError, ChatRequest};
 
 use crate::gateway::Gateway;
@@ -29,10 +29,12 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
     };
     settling.stream(request.stream());
     // enrich, decide
-    let (_, plan) = match plan(gateway, session, &request, &mut settling) {
-        Ok(planned) => planned,
+    let deciding = Instant::now();
+    let plan = match plan(gateway, session, &request) {
+        Ok(decided) => decided.plan,
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
+    settling.routed(deciding.elapsed());
     // execute
     let executed = {
         let records = settling.records();
@@ -51,25 +53,32 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
 }
 
 /// Reads and parses the body; `None` when the caller left meanwhile.
-async fn parse(gateway: &Gateway, session: &mut ServerSession) -> Result<Option<ChatRequest>, Box<ApiError>> {
+pub(crate) async fn parse(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+) -> Result<Option<ChatRequest>, Box<ApiError>> {
     let Some(body) = intake::read_body(session, &gateway.config.limits).await? else { return Ok(None) };
     let request = ChatRequest::parse(body).map_err(|error| Box::new(ApiError::from(error)))?;
     Ok(Some(request))
 }
 
-/// Gathers the facts and decides.
+/// A decision with what it was made of.
+pub(crate) struct Decided {
+    pub facts: RequestFacts,
+    pub targets: Vec<TargetFacts>,
+    pub plan: Plan,
+}
+
+/// Gathers the facts and decides: the one way to a plan, whether it is run or explained.
 pub(crate) fn plan(
     gateway: &Gateway,
     session: &ServerSession,
     request: &ChatRequest,
-    settling: &mut Settling<'_>,
-) -> Result<(RequestFacts, Plan), Box<ApiError>> {
-    let begun = Instant::now();
+) -> Result<Decided, Box<ApiError>> {
     let facts = intake::facts(&session.req_header().headers, request, &gateway.config)?;
     let targets = gateway.dispatcher.facts();
     let plan = decide(&facts, &targets).map_err(|refusal| rescue::refusal(&refusal, &targets))?;
-    settling.routed(begun.elapsed());
-    Ok((facts, plan))
+    Ok(Decided { facts, targets, plan })
 }
 
 async fn relay(

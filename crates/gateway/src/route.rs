@@ -7,8 +7,9 @@ use policy::{Plan, RequestFacts, TargetFacts};
 use serde::Serialize;
 use wire::{ApiError, ChatRequest};
 
+use crate::exchange::Decided;
 use crate::gateway::Gateway;
-use crate::{intake, reply, rescue};
+use crate::{exchange, reply};
 
 #[derive(Serialize)]
 struct Explained<'a> {
@@ -56,11 +57,8 @@ pub(crate) async fn explain(gateway: &Gateway, session: &mut ServerSession, requ
 }
 
 async fn explained(gateway: &Gateway, session: &mut ServerSession) -> Result<Option<Bytes>, Box<ApiError>> {
-    let Some(body) = intake::read_body(session, &gateway.config.limits).await? else { return Ok(None) };
-    let request = ChatRequest::parse(body).map_err(|error| Box::new(ApiError::from(error)))?;
-    let facts = intake::facts(&session.req_header().headers, &request, &gateway.config)?;
-    let targets = gateway.dispatcher.facts();
-    let plan = policy::decide(&facts, &targets).map_err(|refusal| rescue::refusal(&refusal, &targets))?;
+    let Some(request) = exchange::parse(gateway, session).await? else { return Ok(None) };
+    let Decided { facts, targets, plan } = exchange::plan(gateway, session, &request)?;
     let explained = Explained::new(&request, &facts, &plan, &targets);
     serde_json::to_vec(&explained).map(|json| Some(json.into())).map_err(|_| Box::new(ApiError::internal()))
 }
