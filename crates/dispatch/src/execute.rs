@@ -1,11 +1,12 @@
 //! Runs the attempts of a plan in order until one answers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use policy::{Attempt, Locality, NextStep, Outcome, Plan, TargetFacts, TargetId, next_step};
+use policy::{Attempt, NextStep, Outcome, Plan, TargetFacts, TargetId, TargetProfile, next_step};
 use tracing::warn;
 use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError};
 
@@ -22,10 +23,8 @@ const ERROR_BYTES_MAX: usize = 64 << 10;
 
 /// One configured target.
 pub struct Target {
-    /// Its name.
-    pub id: TargetId,
-    /// Where it runs.
-    pub locality: Locality,
+    /// Its name, where it runs and what else is fixed of it.
+    pub profile: Arc<TargetProfile>,
     /// How it is reached.
     pub provider: Box<dyn Provider>,
     /// Its limits in time.
@@ -47,13 +46,13 @@ impl Dispatcher {
     /// What is known of every target now.
     #[must_use]
     pub fn facts(&self) -> Vec<TargetFacts> {
-        let facts = |t: &Target| TargetFacts { id: t.id.clone(), locality: t.locality, state: t.provider.state() };
+        let facts = |t: &Target| TargetFacts::new(Arc::clone(&t.profile), t.provider.state());
         self.targets.iter().map(facts).collect()
     }
 
     /// The configured ids, in the operator's order.
     pub fn ids(&self) -> impl Iterator<Item = &TargetId> {
-        self.targets.iter().map(|target| &target.id)
+        self.targets.iter().map(|target| &target.profile.id)
     }
 
     /// Tries the attempts of `plan` until one answers. Every finished attempt is added to `records`, also when
@@ -68,7 +67,9 @@ impl Dispatcher {
         records: &mut Vec<AttemptRecord>,
     ) -> Result<Answer, Failure> {
         for attempt in plan.attempts() {
-            let Some(target) = self.targets.iter().find(|target| target.id == *attempt.target()) else { continue };
+            let Some(target) = self.targets.iter().find(|target| target.profile.id == *attempt.target()) else {
+                continue;
+            };
             let mut tries = 0;
             while records.len() < ATTEMPTS_MAX {
                 tries += 1;
@@ -112,7 +113,7 @@ impl Dispatcher {
         target: &Target,
         request: &ChatRequest,
     ) -> Result<Content, TargetFailure> {
-        debug_assert_eq!(attempt.locality(), target.locality, "a plan is made of this dispatcher's facts");
+        debug_assert_eq!(attempt.locality(), target.profile.locality, "a plan is made of this dispatcher's facts");
         let Ok(lead) = tokio::time::timeout(target.timeouts.connect, target.provider.lead()).await else {
             let seconds = target.timeouts.connect.as_secs_f32();
             return Err(TargetFailure::worker(&format!("the worker was not ready within {seconds} s")));
@@ -130,7 +131,7 @@ impl Dispatcher {
 
     /// Tells a target that a stream it had begun broke off, so that a dead worker is noticed at once.
     pub fn observe_interruption(&self, id: &TargetId, relay: &Relay) {
-        if let Some(target) = self.targets.iter().find(|target| target.id == *id) {
+        if let Some(target) = self.targets.iter().find(|target| target.profile.id == *id) {
             target.provider.observe(relay.generation(), Outcome::Interrupted);
         }
     }

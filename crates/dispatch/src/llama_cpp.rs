@@ -41,10 +41,10 @@ impl Provider for LlamaCpp {
         let status = self.worker.status();
         match status.state {
             StateName::Ready => TargetState::Ready,
-            StateName::Starting => TargetState::Starting,
+            StateName::Starting => TargetState::Loading,
             StateName::Stopped => TargetState::Cold,
             StateName::Failed if status.has_given_up => {
-                TargetState::Down(status.reason.unwrap_or_else(|| "the worker failed".to_owned()))
+                TargetState::Down(status.reason.map_or("the worker failed".into(), Into::into))
             }
             // Between two children; the next one is on its way.
             StateName::Failed | StateName::Draining => TargetState::Unreachable,

@@ -2,6 +2,7 @@
 //!
 //! A provider never sends a prompt itself; that is `egress`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -77,14 +78,14 @@ pub trait Provider: Send + Sync {
 
 /// A configured target that cannot be served by this process: its engine or model is missing. Always down.
 pub struct Unavailable {
-    reason: String,
+    reason: Arc<str>,
 }
 
 impl Unavailable {
     /// `reason` says what is missing.
     #[must_use]
-    pub fn new(reason: String) -> Self {
-        Self { reason }
+    pub fn new(reason: &str) -> Self {
+        Self { reason: reason.into() }
     }
 }
 

@@ -68,15 +68,17 @@ fn readiness(gateway: &Gateway) -> (StatusCode, Bytes) {
     let reason = |state: &TargetState| -> Option<String> {
         match state {
             TargetState::Ready | TargetState::Cold => None,
-            TargetState::Starting => Some("the worker is loading its model".to_owned()),
+            TargetState::Loading => Some("the worker is loading its model".to_owned()),
+            TargetState::Downloading => Some("its model is being fetched".to_owned()),
+            TargetState::BreakerOpen => Some("it failed too often of late".to_owned()),
             TargetState::Unreachable => Some("the last connection failed or the worker is being restarted".to_owned()),
-            TargetState::Down(why) => Some(why.clone()),
+            TargetState::Down(why) => Some(why.to_string()),
         }
     };
     let reasons: Vec<_> = facts.iter().map(|target| reason(&target.state)).collect();
     let targets = facts.iter().zip(&reasons).map(|(target, reason)| TargetReadiness {
-        id: target.id.as_str(),
-        locality: target.locality.as_str(),
+        id: target.id().as_str(),
+        locality: target.locality().as_str(),
         state: target.state.as_str(),
         reason: reason.as_deref(),
     });

@@ -4,12 +4,13 @@
 //! reason.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use account::Metrics;
 use anyhow::Context;
 use artifacts::{Found, Home, Manifest, Progress, Role, Settings, Store, engine_version, progress_for_stderr};
 use dispatch::{Dispatcher, LlamaCpp, OpenAi, Provider, Target, Unavailable};
-use policy::{Locality, TargetId};
+use policy::{Locality, TargetId, TargetProfile};
 use tracing::{info, warn};
 use worker::{Worker, WorkerConfig};
 
@@ -73,13 +74,14 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
                     Err(error) => {
                         let reason = format!("{error:#}");
                         warn!(target_id = %target.id, reason, "local target is down");
-                        Box::new(Unavailable::new(reason))
+                        Box::new(Unavailable::new(&reason))
                     }
                 };
                 (Locality::Device, provider)
             }
         };
-        targets.push(Target { id: target.id.clone(), locality, provider, timeouts: target.timeouts });
+        let profile = Arc::new(TargetProfile::new(target.id.clone(), locality));
+        targets.push(Target { profile, provider, timeouts: target.timeouts });
     }
     runtime_library(&artifacts).await;
     Ok(Gateway::new(config, Dispatcher::new(targets), metrics, workers))

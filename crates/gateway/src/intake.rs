@@ -85,7 +85,7 @@ pub(crate) fn facts(
     let model =
         ModelAsked::parse(request.model()).map_err(|_| Box::new(ApiError::model_not_found(request.model(), ids())))?;
     let (mode, privacy) = (mode.unwrap_or(config.mode), privacy.unwrap_or(config.privacy));
-    Ok(RequestFacts { model, mode, privacy })
+    Ok(RequestFacts { model, mode, privacy, ..RequestFacts::default() })
 }
 
 fn is_unknown(name: &str) -> bool {

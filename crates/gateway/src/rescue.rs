@@ -11,7 +11,7 @@ use crate::intake::{MODE_HEADER, PRIVACY_HEADER};
 pub(crate) fn refusal(refusal: &Refusal, targets: &[TargetFacts]) -> Box<ApiError> {
     Box::new(match refusal {
         Refusal::UnknownModel(model) => {
-            ApiError::model_not_found(model.as_str(), targets.iter().map(|target| target.id.as_str()))
+            ApiError::model_not_found(model.as_str(), targets.iter().map(|target| target.id().as_str()))
         }
         Refusal::Contradiction(contradiction) => {
             let place = match contradiction {

@@ -66,7 +66,7 @@ async fn explained(gateway: &Gateway, session: &mut ServerSession) -> Result<Opt
 impl<'a> Explained<'a> {
     fn new(request: &'a ChatRequest, facts: &RequestFacts, plan: &'a Plan, targets: &[TargetFacts]) -> Self {
         let state = |id: &policy::TargetId| {
-            targets.iter().find(|target| target.id == *id).map_or("unknown", |t| t.state.as_str())
+            targets.iter().find(|target| target.id() == id).map_or("unknown", |t| t.state.as_str())
         };
         let kept = plan.attempts().iter().map(|attempt| Kept {
             target: attempt.target().as_str(),

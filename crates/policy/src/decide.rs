@@ -30,7 +30,7 @@ pub fn decide(request: &RequestFacts, targets: &[TargetFacts]) -> Result<Plan, R
     let mut order: Vec<&TargetFacts> = targets.iter().collect();
     order.sort_by_key(|target| {
         let is_last_resort = target.state == TargetState::Unreachable;
-        (is_last_resort, locality_rank(request.mode, target.locality), state_rank(&target.state))
+        (is_last_resort, locality_rank(request.mode, target.locality()), state_rank(&target.state))
     });
     let candidates = order.into_iter().map(|facts| Candidate { facts, dropped: drop_reason(facts, pinned) }).collect();
     Ok(Plan::new(placement, rule(request, placement), candidates))
@@ -42,24 +42,24 @@ fn pinned_target<'a>(
     placement: Placement,
 ) -> Result<Option<&'a TargetId>, Refusal> {
     let ModelAsked::Target(id) = model else { return Ok(None) };
-    let Some(target) = targets.iter().find(|target| target.id == *id) else {
+    let Some(target) = targets.iter().find(|target| target.id() == id) else {
         return Err(Refusal::UnknownModel(id.clone()));
     };
-    match placement.forbids(target.locality) {
-        None => Ok(Some(&target.id)),
+    match placement.forbids(target.locality()) {
+        None => Ok(Some(target.id())),
         Some(cause) => {
-            let (target, locality) = (id.clone(), target.locality);
+            let (target, locality) = (id.clone(), target.locality());
             Err(Contradiction::ModelAndPlacement { target, locality, cause }.into())
         }
     }
 }
 
 fn drop_reason(target: &TargetFacts, pinned: Option<&TargetId>) -> Option<DropReason> {
-    if pinned.is_some_and(|id| *id != target.id) {
+    if pinned.is_some_and(|id| id != target.id()) {
         return Some(DropReason::NotTheModelAsked);
     }
     match &target.state {
-        TargetState::Down(why) => Some(DropReason::Down(why.clone())),
+        TargetState::Down(why) => Some(DropReason::Down(why.to_string())),
         _ => None,
     }
 }
@@ -83,9 +83,9 @@ fn locality_rank(mode: Mode, locality: Locality) -> u8 {
 fn state_rank(state: &TargetState) -> u8 {
     match state {
         TargetState::Ready => 0,
-        TargetState::Starting => 1,
-        TargetState::Cold => 2,
-        TargetState::Unreachable => 3,
+        TargetState::Loading => 1,
+        TargetState::Cold | TargetState::Downloading => 2,
+        TargetState::Unreachable | TargetState::BreakerOpen => 3,
         TargetState::Down(_) => 4,
     }
 }

@@ -1,6 +1,6 @@
 //! What a request says about itself: the mode and privacy it asks for and the model it names.
 
-use crate::{Contradiction, InvalidTargetId, TargetId};
+use crate::{Capabilities, Contradiction, InvalidTargetId, TargetId};
 
 /// The model name that lets Tidegate choose the target.
 pub const AUTO_MODEL: &str = "auto";
@@ -16,7 +16,7 @@ pub struct UnknownWord {
 }
 
 impl UnknownWord {
-    fn new(found: &str, allowed: &'static str) -> Self {
+    pub(crate) fn new(found: &str, allowed: &'static str) -> Self {
         Self { found: found.chars().take(64).collect(), allowed }
     }
 }
@@ -145,13 +145,165 @@ impl ModelAsked {
     }
 }
 
-/// What is known of one request when it is decided.
+/// The protocol a request came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// OpenAI's `POST /v1/chat/completions`.
+    #[default]
+    ChatCompletions,
+}
+
+impl Api {
+    /// The word used in conditions, after OpenTelemetry's `gen_ai.operation.name` style.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat_completions",
+        }
+    }
+}
+
+/// What is known of one request when it is decided. Never holds text of the prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestFacts {
+    /// The protocol.
+    pub api: Api,
     /// The model named by the caller.
     pub model: ModelAsked,
     /// The combined mode of configuration, headers and metadata.
     pub mode: Mode,
-    /// The strictest privacy class of headers and metadata, else the configured default.
+    /// The strictest privacy class of configuration, headers and metadata.
     pub privacy: Privacy,
+    /// Labels given in `x-tidegate-tags` and `metadata.tidegate_tags`, sorted, without duplicates.
+    pub tags: Vec<String>,
+    /// What the request needs of a target beside text.
+    pub needs: Capabilities,
+    /// Whether the answer is wanted as a stream.
+    pub stream: bool,
+    /// Most tokens of the answer, when the caller said.
+    pub max_tokens: Option<u64>,
+    /// Tokens of the whole prompt, estimated, all messages and tools included.
+    pub prompt_tokens: u64,
+    /// Number of messages.
+    pub messages: u64,
+    /// Whether the last message is the result of a tool: the request is a turn inside a tool loop.
+    pub in_tool_loop: bool,
+    /// ISO 639-1 code of the language of the prompt, when known.
+    pub language: Option<String>,
+}
+
+impl Default for RequestFacts {
+    /// `auto`, one short message, everything else as if the request said nothing.
+    fn default() -> Self {
+        Self {
+            api: Api::default(),
+            model: ModelAsked::Auto,
+            mode: Mode::default(),
+            privacy: Privacy::default(),
+            tags: Vec::new(),
+            needs: Capabilities::default(),
+            stream: false,
+            max_tokens: None,
+            prompt_tokens: 16,
+            messages: 1,
+            in_tool_loop: false,
+            language: None,
+        }
+    }
+}
+
+/// Who asks. Empty for an anonymous caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallerFacts {
+    /// Name of the key that was used, never the key.
+    pub key_id: Option<String>,
+    /// The team the key belongs to.
+    pub team: Option<String>,
+    /// Labels of the key.
+    pub tags: Vec<String>,
+}
+
+/// What classifier and privacy scan found; every field is absent until they ran.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SignalFacts {
+    /// Kind of task, a word of the classifier's closed list.
+    pub task: Option<String>,
+    /// Pieces of personal data found in the whole prompt.
+    pub personal_data: Option<u64>,
+    /// Secrets (keys, passwords) found in the whole prompt.
+    pub secrets: Option<u64>,
+    /// Probability from 0 to 1 that somebody tries to subvert the model.
+    pub injection: Option<f64>,
+    /// Predicted probability from 0 to 1 that a target answers well, by target.
+    pub quality: Vec<(TargetId, f64)>,
+}
+
+/// Whether there is a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Connectivity {
+    /// Cloud targets are reachable as far as is known.
+    Online,
+    /// They are not.
+    Offline,
+}
+
+impl Connectivity {
+    /// The word used in conditions.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// The moment of the decision, in the gateway's local time. Absent fields are not known on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MomentFacts {
+    /// Minutes since midnight, 0 to 1439.
+    pub minute_of_day: Option<u32>,
+    /// Day of the week, 1 Monday to 7 Sunday (ISO 8601).
+    pub weekday: Option<u32>,
+    /// Whether there is a network.
+    pub connectivity: Option<Connectivity>,
+    /// Whether the network is paid by volume.
+    pub metered: Option<bool>,
+    /// Charge of the battery in percent.
+    pub battery_percent: Option<u32>,
+}
+
+/// What is left of budgets; absent until there are any.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BudgetFacts {
+    /// US dollars left in the tightest budget that applies.
+    pub remaining_usd: Option<f64>,
+}
+
+/// What is remembered of the conversation that a request continues. Empty for the first request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConversationFacts {
+    /// The strictest privacy class seen in it.
+    pub strictest_privacy: Option<Privacy>,
+    /// The target that answered last.
+    pub previous_target: Option<TargetId>,
+    /// Prompt tokens of the last request, which that target may have cached.
+    pub cached_tokens: u64,
+}
+
+/// Everything a decision knows beside the targets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// What the request says.
+    pub request: RequestFacts,
+    /// Who asks.
+    pub caller: CallerFacts,
+    /// What the signals say.
+    pub signals: SignalFacts,
+    /// The moment.
+    pub moment: MomentFacts,
+    /// Budgets.
+    pub budget: BudgetFacts,
+    /// The conversation so far.
+    pub conversation: ConversationFacts,
 }

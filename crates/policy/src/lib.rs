@@ -12,11 +12,17 @@ mod plan;
 mod target;
 
 pub use decide::{Refusal, decide};
-pub use facts::{AUTO_MODEL, Mode, ModelAsked, Privacy, RequestFacts, UnknownWord};
+pub use facts::{
+    AUTO_MODEL, Api, BudgetFacts, CallerFacts, Connectivity, ConversationFacts, Facts, Mode, ModelAsked, MomentFacts,
+    Privacy, RequestFacts, SignalFacts, UnknownWord,
+};
 pub use outcome::{NextStep, Outcome, TRIES_PER_TARGET_MAX, next_step};
 pub use placement::{Contradiction, Placement, PlacementCause};
 pub use plan::{Attempt, Candidate, DropReason, Dropped, Plan, Rule};
-pub use target::{InvalidTargetId, Locality, TARGET_ID_BYTES_MAX, TargetFacts, TargetId, TargetState};
+pub use target::{
+    Capabilities, InvalidTargetId, Latency, Locality, Prediction, Price, TARGET_ID_BYTES_MAX, TargetFacts, TargetId,
+    TargetProfile, TargetState,
+};
 
 #[cfg(test)]
 mod tests;

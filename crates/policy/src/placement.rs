@@ -46,6 +46,7 @@ pub enum Contradiction {
 fn place(locality: Locality) -> &'static str {
     match locality {
         Locality::Device => "on the device",
+        Locality::Network => "on another machine",
         Locality::Cloud => "in the cloud",
     }
 }
@@ -81,7 +82,7 @@ impl Placement {
     pub fn forbids(&self, locality: Locality) -> Option<PlacementCause> {
         match locality {
             Locality::Device => self.device_forbidden_by,
-            Locality::Cloud => self.cloud_forbidden_by,
+            Locality::Network | Locality::Cloud => self.cloud_forbidden_by,
         }
     }
 
@@ -94,6 +95,6 @@ impl Placement {
     /// The allowed localities, device first.
     #[must_use]
     pub fn localities(&self) -> Vec<Locality> {
-        [Locality::Device, Locality::Cloud].into_iter().filter(|l| self.allows(*l)).collect()
+        Locality::ALL.into_iter().filter(|l| self.allows(*l)).collect()
     }
 }

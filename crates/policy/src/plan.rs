@@ -118,7 +118,7 @@ impl Plan {
     pub fn new(placement: Placement, rule: Rule, candidates: Vec<Candidate<'_>>) -> Self {
         let mut plan = Self { placement, rule, attempts: Vec::new(), dropped: Vec::new() };
         for Candidate { facts, dropped } in candidates {
-            let (target, locality) = (facts.id.clone(), facts.locality);
+            let (target, locality) = (facts.id().clone(), facts.locality());
             let forbidden = placement.forbids(locality).map(DropReason::Placement);
             match forbidden.or(dropped) {
                 Some(reason) => plan.dropped.push(Dropped { target, locality, reason }),

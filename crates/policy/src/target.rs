@@ -3,6 +3,9 @@
 //! Does not know how a target is reached; that is `dispatch`.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::UnknownWord;
 
 /// Longest target id in bytes; ids become metric label values and header values.
 pub const TARGET_ID_BYTES_MAX: usize = 128;
@@ -69,18 +72,35 @@ impl fmt::Display for TargetId {
 pub enum Locality {
     /// On this machine; the prompt does not leave it.
     Device,
+    /// A trusted machine of one's own: the prompt leaves the device, but not to a stranger.
+    Network,
     /// Somebody else's machine.
     Cloud,
 }
 
 impl Locality {
+    /// Every locality, nearest first.
+    pub const ALL: [Self; 3] = [Self::Device, Self::Network, Self::Cloud];
+
     /// The word used in headers, metrics and configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Device => "device",
+            Self::Network => "network",
             Self::Cloud => "cloud",
         }
+    }
+
+    /// Reads one of the three words, exactly.
+    ///
+    /// # Errors
+    /// [`UnknownWord`] for anything else.
+    pub fn parse(word: &str) -> Result<Self, UnknownWord> {
+        Self::ALL
+            .into_iter()
+            .find(|locality| locality.as_str() == word)
+            .ok_or_else(|| UnknownWord::new(word, "device, network, cloud"))
     }
 }
 
@@ -90,14 +110,18 @@ pub enum TargetState {
     /// Answers at once as far as is known.
     Ready,
     /// A local worker that is loading its model.
-    Starting,
+    Loading,
     /// A local worker that is not running and would be started by a request.
     Cold,
     /// Not expected to answer at once: a recent attempt could not connect, or a crashed worker waits for its restart.
     /// Tried only after all others, whatever the mode prefers.
     Unreachable,
+    /// Its model is being fetched.
+    Downloading,
+    /// It failed too often of late and is left alone for a while (circuit breaker).
+    BreakerOpen,
     /// Cannot answer; the text says why and holds no prompt text.
-    Down(String),
+    Down(Arc<str>),
 }
 
 impl TargetState {
@@ -106,21 +130,163 @@ impl TargetState {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Ready => "ready",
-            Self::Starting => "starting",
+            Self::Loading => "loading",
             Self::Cold => "cold",
             Self::Unreachable => "unreachable",
+            Self::Downloading => "downloading",
+            Self::BreakerOpen => "breaker_open",
             Self::Down(_) => "down",
         }
     }
 }
 
-/// One target as a fact of the decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetFacts {
+/// What a request may need of a target, and what a target offers, beside text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Capabilities {
+    /// Calls tools.
+    pub tools: bool,
+    /// Reads images.
+    pub vision: bool,
+    /// Keeps to a JSON schema.
+    pub json_schema: bool,
+    /// Gives log probabilities.
+    pub logprobs: bool,
+}
+
+impl Capabilities {
+    /// Everything.
+    pub const ALL: Self = Self { tools: true, vision: true, json_schema: true, logprobs: true };
+
+    /// Each capability by its name in configuration and conditions.
+    #[must_use]
+    pub fn named(self) -> [(&'static str, bool); 4] {
+        [("tools", self.tools), ("vision", self.vision), ("json_schema", self.json_schema), ("logprobs", self.logprobs)]
+    }
+
+    /// The first capability that is needed and not offered by `self`.
+    #[must_use]
+    pub fn lacks(self, needed: Self) -> Option<&'static str> {
+        let pairs = self.named().into_iter().zip(needed.named());
+        pairs.filter(|((_, offered), (_, needed))| *needed && !offered).map(|((name, _), _)| name).next()
+    }
+}
+
+/// What a target charges, in US dollars per million tokens. Zero means free; an unknown price has no `Price`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// Prompt tokens.
+    pub input_usd_per_mtok: f64,
+    /// Prompt tokens that the target had cached; the input price when it says nothing.
+    pub cached_input_usd_per_mtok: f64,
+    /// Tokens of the answer.
+    pub output_usd_per_mtok: f64,
+}
+
+impl Price {
+    /// Nothing to pay.
+    pub const FREE: Self = Self { input_usd_per_mtok: 0.0, cached_input_usd_per_mtok: 0.0, output_usd_per_mtok: 0.0 };
+}
+
+/// A prediction: mean and standard deviation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction {
+    /// The expected value.
+    pub mean: f64,
+    /// Standard deviation, in the same unit.
+    pub spread: f64,
+}
+
+/// How fast a target is expected to answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// Time to first token in milliseconds for a short prompt, target ready.
+    pub ttft_ms: Prediction,
+    /// Tokens of the answer per second.
+    pub tokens_per_s: Prediction,
+}
+
+/// What is fixed of a target while a configuration holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetProfile {
     /// Its name.
     pub id: TargetId,
     /// Where it runs.
     pub locality: Locality,
+    /// The provider: the part of its id before the first `/`, such as `openai`.
+    pub provider: String,
+    /// Region it runs in, as the operator stated it, such as `eu`.
+    pub region: Option<String>,
+    /// Labels given by the operator.
+    pub tags: Vec<String>,
+    /// What it charges; `None` when unknown.
+    pub price: Option<Price>,
+    /// Tokens of prompt and answer together; `None` when unknown.
+    pub context_tokens: Option<u64>,
+    /// What it offers.
+    pub capabilities: Capabilities,
+    /// Configured probability from 0 to 1 that it answers well, used where the signals predict none.
+    pub quality: Option<f64>,
+    /// Configured speed, used where none was measured.
+    pub latency: Option<Latency>,
+}
+
+impl TargetProfile {
+    /// A target of which only name and place are known: offers everything, price, window, quality and speed unknown
+    /// (free on the device).
+    #[must_use]
+    pub fn new(id: TargetId, locality: Locality) -> Self {
+        let provider = id.as_str().split('/').next().unwrap_or_default().to_owned();
+        let price = (locality == Locality::Device).then_some(Price::FREE);
+        Self {
+            id,
+            locality,
+            provider,
+            region: None,
+            tags: Vec::new(),
+            price,
+            context_tokens: None,
+            capabilities: Capabilities::ALL,
+            quality: None,
+            latency: None,
+        }
+    }
+}
+
+/// One target as a fact of the decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetFacts {
+    /// What is fixed.
+    pub profile: Arc<TargetProfile>,
     /// What it could do now.
     pub state: TargetState,
+    /// Requests waiting in front of it; `None` when not known.
+    pub queue_depth: Option<u64>,
+    /// Measured speed; `None` to use the configured one.
+    pub latency: Option<Latency>,
+}
+
+impl TargetFacts {
+    /// A target in `state`, of which nothing was measured.
+    #[must_use]
+    pub fn new(profile: Arc<TargetProfile>, state: TargetState) -> Self {
+        Self { profile, state, queue_depth: None, latency: None }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &TargetId {
+        &self.profile.id
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn locality(&self) -> Locality {
+        self.profile.locality
+    }
+
+    /// Measured speed, else the configured one.
+    #[must_use]
+    pub fn latency(&self) -> Option<Latency> {
+        self.latency.or(self.profile.latency)
+    }
 }

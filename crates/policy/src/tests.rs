@@ -1,15 +1,17 @@
 //! Table tests of the decision and properties over random requests and targets.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use crate::*;
 
 fn target(id: &str, locality: Locality, state: TargetState) -> TargetFacts {
-    TargetFacts { id: TargetId::new(id).unwrap(), locality, state }
+    TargetFacts::new(Arc::new(TargetProfile::new(TargetId::new(id).unwrap(), locality)), state)
 }
 
 fn asked(model: &str, mode: Mode, privacy: Privacy) -> RequestFacts {
-    RequestFacts { model: ModelAsked::parse(model).unwrap(), mode, privacy }
+    RequestFacts { model: ModelAsked::parse(model).unwrap(), mode, privacy, ..RequestFacts::default() }
 }
 
 fn two() -> Vec<TargetFacts> {
@@ -63,16 +65,16 @@ fn state_orders_targets_within_a_locality() {
     let targets = [
         target("cloud/unreachable", Locality::Cloud, TargetState::Unreachable),
         target("local/cold", Locality::Device, TargetState::Cold),
-        target("local/starting", Locality::Device, TargetState::Starting),
+        target("local/loading", Locality::Device, TargetState::Loading),
         target("local/down", Locality::Device, TargetState::Down("no such file".into())),
         target("cloud/first", Locality::Cloud, TargetState::Ready),
         target("cloud/second", Locality::Cloud, TargetState::Ready),
     ];
     let request = asked("auto", Mode::PreferOnDevice, Privacy::Public);
-    let expected = "local/starting > local/cold > cloud/first > cloud/second > cloud/unreachable";
+    let expected = "local/loading > local/cold > cloud/first > cloud/second > cloud/unreachable";
     assert_eq!(outcome_of(&request, &targets), expected);
     let in_cloud = asked("auto", Mode::PreferInCloud, Privacy::Public);
-    let expected = "cloud/first > cloud/second > local/starting > local/cold > cloud/unreachable";
+    let expected = "cloud/first > cloud/second > local/loading > local/cold > cloud/unreachable";
     assert_eq!(outcome_of(&in_cloud, &targets), expected, "what cannot be reached comes last, whatever is preferred");
     let plan = decide(&request, &targets).unwrap();
     assert_eq!(plan.dropped()[0].reason, DropReason::Down("no such file".into()));
@@ -164,7 +166,7 @@ fn statuses_sort_into_the_callers_and_the_targets_fault() {
 fn any_state() -> impl Strategy<Value = TargetState> {
     prop_oneof![
         Just(TargetState::Ready),
-        Just(TargetState::Starting),
+        Just(TargetState::Loading),
         Just(TargetState::Cold),
         Just(TargetState::Unreachable),
         Just(TargetState::Down("down".into())),
@@ -214,7 +216,7 @@ proptest! {
             let mut seen: Vec<_> = plan.attempts().iter().map(Attempt::target).collect();
             seen.extend(plan.dropped().iter().map(|d| &d.target));
             seen.sort();
-            let mut all: Vec<_> = targets.iter().map(|t| &t.id).collect();
+            let mut all: Vec<_> = targets.iter().map(|t| t.id()).collect();
             all.sort();
             prop_assert_eq!(seen, all);
         }
