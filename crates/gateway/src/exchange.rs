@@ -8,6 +8,7 @@ use pingora_core::protocols::http::ServerSession;
 use policy::{Plan, RequestFacts, TargetFacts, decide};
 use wire::{ApiError, ChatRequest};
 
+use crate::claims::Claims;
 use crate::gateway::Gateway;
 use crate::reply::{self, Labels};
 use crate::rescue;
@@ -75,7 +76,9 @@ pub(crate) fn plan(
     session: &ServerSession,
     request: &ChatRequest,
 ) -> Result<Decided, Box<ApiError>> {
-    let facts = intake::facts(&session.req_header().headers, request, &gateway.config)?;
+    let config = &gateway.config;
+    let claims = Claims::read(&session.req_header().headers, request, &config.trust.anonymous)?;
+    let facts = intake::request_facts(&claims, request, config)?;
     let targets = gateway.dispatcher.facts();
     let plan = decide(&facts, &targets).map_err(|refusal| rescue::refusal(&refusal, &targets))?;
     Ok(Decided { facts, targets, plan })

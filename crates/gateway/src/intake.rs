@@ -1,23 +1,14 @@
-//! Takes a request in: its body within the limits, and what headers and metadata say about it.
+//! Takes a request in: its body within the limits, and the facts that follow from its claims and the configuration.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use pingora_core::protocols::http::ServerSession;
-use policy::{Mode, ModelAsked, Privacy, RequestFacts};
+use policy::{ModelAsked, RequestFacts};
 use tokio::time::timeout;
 use wire::{ApiError, ChatRequest};
 
+use crate::claims::Claims;
 use crate::config::{Config, Limits};
-
-/// The header that carries the mode.
-pub(crate) const MODE_HEADER: &str = "x-tidegate-mode";
-/// The header that carries the privacy class.
-pub(crate) const PRIVACY_HEADER: &str = "x-tidegate-privacy";
-
-/// What every header of ours begins with, without `x-` and with hyphens for underscores.
-const OWN_PREFIX: &str = "tidegate";
-/// Headers of answers. From a caller they mean nothing and are passed over, so that a reply's headers may be sent back.
-const ANSWER_HEADERS: [&str; 3] = ["x-tidegate-target", "x-tidegate-locality", "x-tidegate-reason"];
 
 /// Reads the whole body; `None` when the caller left before its end.
 ///
@@ -52,46 +43,30 @@ pub(crate) async fn read_body(session: &mut ServerSession, limits: &Limits) -> R
         .unwrap_or_else(|_| Err(Box::new(ApiError::body_timeout(limits.body_timeout))))
 }
 
-/// Joins configuration, headers and metadata. Of several privacy classes the strictest wins; of modes see
-/// [`Mode::combine`]. The configured defaults hold only where the request says nothing.
+/// Joins what the request says with what the configuration demands: a caller can tighten that and never loosen it. The
+/// configured privacy class is the least strict that holds, and a configured `only_*` mode stays; a configured
+/// preference holds where the request names no mode.
 ///
 /// # Errors
-/// 400 naming the header or field that holds an unknown word, or a header of ours that does not exist: a misspelt privacy
-/// header must not pass for none. 400 for modes that exclude each other; 404 for a model
-/// name that cannot be a target.
-pub(crate) fn facts(
-    headers: &HeaderMap,
+/// 400 for a mode that the configured one excludes; 404 for a model name that no target can have.
+pub(crate) fn request_facts(
+    claims: &Claims,
     request: &ChatRequest,
     config: &Config,
 ) -> Result<RequestFacts, Box<ApiError>> {
-    if let Some(unknown) = headers.keys().map(http::HeaderName::as_str).find(|name| is_unknown(name)) {
-        return Err(invalid(
-            unknown,
-            &format!("{unknown} is no header of Tidegate; there are {MODE_HEADER}, {PRIVACY_HEADER}"),
-        ));
-    }
-    let mut mode: Option<Mode> = None;
-    for (place, word) in statements(headers, MODE_HEADER, "metadata.tidegate_mode", request.tidegate_mode()) {
-        let said = Mode::parse(&word).map_err(|error| invalid(place, &error.to_string()))?;
-        let combined = mode.map_or(Ok(said), |earlier| earlier.combine(said));
-        mode = Some(combined.map_err(|error| Box::new(ApiError::contradiction(&error.to_string(), place)))?);
-    }
-    let mut privacy: Option<Privacy> = None;
-    for (place, word) in statements(headers, PRIVACY_HEADER, "metadata.tidegate_privacy", request.tidegate_privacy()) {
-        let said = Privacy::parse(&word).map_err(|error| invalid(place, &error.to_string()))?;
-        privacy = privacy.max(Some(said));
-    }
     let ids = || config.targets.iter().map(|target| target.id.as_str());
     let model =
         ModelAsked::parse(request.model()).map_err(|_| Box::new(ApiError::model_not_found(request.model(), ids())))?;
-    let (mode, privacy) = (mode.unwrap_or(config.mode), privacy.unwrap_or(config.privacy));
+    let privacy = claims.privacy.map_or(config.privacy, |said| said.max(config.privacy));
+    let mode = match claims.mode {
+        None => config.mode,
+        Some((said, place)) => said.combine(config.mode).map_err(|_| {
+            let (said, configured) = (said.as_str(), config.mode.as_str());
+            let message = format!("{place} says {said}, but the configuration (defaults.mode) says {configured}");
+            Box::new(ApiError::contradiction(&message, place))
+        })?,
+    };
     Ok(RequestFacts { model, mode, privacy, ..RequestFacts::default() })
-}
-
-fn is_unknown(name: &str) -> bool {
-    let plain = name.replace('_', "-");
-    let is_ours = plain.strip_prefix("x-").unwrap_or(&plain).starts_with(OWN_PREFIX);
-    is_ours && name != MODE_HEADER && name != PRIVACY_HEADER && !ANSWER_HEADERS.contains(&name)
 }
 
 /// Refuses requests that a web page of elsewhere makes a browser send: a page may reach a loopback port, and its browser
@@ -113,22 +88,6 @@ pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), Box<ApiError>> {
     if host.as_deref().is_some_and(is_loopback) {
         return Ok(());
     }
-    Err(invalid("origin", "requests of web pages are answered only for pages of this machine"))
-}
-
-fn invalid(place: &str, message: &str) -> Box<ApiError> {
-    Box::new(ApiError::invalid_value(place, message))
-}
-
-/// Everything a request says on one matter: each header line, then the metadata.
-fn statements<'a>(
-    headers: &HeaderMap,
-    header: &'static str,
-    field: &'static str,
-    metadata: Option<&'a str>,
-) -> Vec<(&'static str, std::borrow::Cow<'a, str>)> {
-    let lines = headers.get_all(header).iter();
-    let mut said: Vec<_> = lines.map(|v| (header, String::from_utf8_lossy(v.as_bytes()).into_owned().into())).collect();
-    said.extend(metadata.map(|word| (field, word.into())));
-    said
+    let message = "requests of web pages are answered only for pages of this machine";
+    Err(Box::new(ApiError::invalid_value("origin", message)))
 }

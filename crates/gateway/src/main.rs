@@ -8,6 +8,7 @@ mod output;
 mod admin;
 mod announce;
 mod app;
+mod claims;
 mod cli;
 mod commands;
 mod compose;

@@ -5,7 +5,7 @@ use dispatch::{AttemptRecord, Failure};
 use policy::{Contradiction, Outcome, Plan, Refusal, TargetFacts};
 use wire::{ApiError, Fault};
 
-use crate::intake::{MODE_HEADER, PRIVACY_HEADER};
+use crate::config::Claim;
 
 /// The reply to a request that cannot be planned.
 pub(crate) fn refusal(refusal: &Refusal, targets: &[TargetFacts]) -> Box<ApiError> {
@@ -15,8 +15,8 @@ pub(crate) fn refusal(refusal: &Refusal, targets: &[TargetFacts]) -> Box<ApiErro
         }
         Refusal::Contradiction(contradiction) => {
             let place = match contradiction {
-                Contradiction::Modes => MODE_HEADER,
-                Contradiction::PrivacyAndMode(_) => PRIVACY_HEADER,
+                Contradiction::Modes => Claim::Mode.header(),
+                Contradiction::PrivacyAndMode(_) => Claim::Privacy.header(),
                 Contradiction::ModelAndPlacement { .. } => "model",
             };
             ApiError::contradiction(&contradiction.to_string(), place)

@@ -9,6 +9,7 @@ use policy::{Mode, Privacy};
 
 use super::raw::{RawConfig, RawLimits, RawLog, RawPath};
 use super::target::compile_target;
+use super::trust::compile_trust;
 use super::yaml::{Document, Problem};
 use super::{Config, Env, Limits, LogConfig, LogFormat};
 
@@ -64,6 +65,11 @@ pub(super) fn compile(raw: RawConfig, document: &Document, env: Env<'_>, problem
     }
     let mode = raw.defaults.mode.as_deref().and_then(|word| check.ok("defaults.mode", Mode::parse(word)));
     let privacy = raw.defaults.privacy.as_deref().and_then(|word| check.ok("defaults.privacy", Privacy::parse(word)));
+    let (mode, privacy) = (mode.unwrap_or_default(), privacy.unwrap_or_default());
+    if mode == Mode::OnlyInCloud && privacy.stays_on_device() {
+        check.problem("defaults.mode", format!("excludes defaults.privacy {}: nothing could answer", privacy.as_str()));
+    }
+    let trust = compile_trust(&mut check, &raw.trust);
     let limits = limits(&mut check, &raw.limits);
     let log = log(&mut check, raw.log);
     let engine_path = existing_file(&mut check, "engine.path", raw.engine);
@@ -97,8 +103,9 @@ pub(super) fn compile(raw: RawConfig, document: &Document, env: Env<'_>, problem
     Config {
         listen,
         admin_listen,
-        mode: mode.unwrap_or_default(),
-        privacy: privacy.unwrap_or_default(),
+        mode,
+        privacy,
+        trust,
         targets,
         disabled,
         limits,

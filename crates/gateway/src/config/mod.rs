@@ -7,6 +7,7 @@ mod compile;
 mod raw;
 mod secret;
 mod target;
+mod trust;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use dispatch::Timeouts;
 use policy::{Locality, Mode, Privacy, TargetId};
 
 pub(crate) use secret::Secret;
+pub(crate) use trust::{CallerTrust, Claim, Trust};
 use yaml::Problem;
 
 /// The built-in default; `tidegate init` writes it to a file.
@@ -31,10 +33,12 @@ pub(crate) struct Config {
     pub listen: SocketAddr,
     /// Address of the admin port.
     pub admin_listen: SocketAddr,
-    /// Mode of a request that names none.
+    /// Mode of a request that names none. An `only_*` mode holds for every request.
     pub mode: Mode,
-    /// Privacy class of a request that names none.
+    /// The least strict privacy class of any request.
     pub privacy: Privacy,
+    /// What callers may say about their requests.
+    pub trust: Trust,
     /// The targets, in order of preference.
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.

@@ -13,6 +13,7 @@ pub(crate) struct RawConfig {
     pub listen: Option<String>,
     pub admin_listen: Option<String>,
     pub defaults: RawDefaults,
+    pub trust: RawTrust,
     pub targets: Vec<RawTarget>,
     pub limits: RawLimits,
     pub log: RawLog,
@@ -26,6 +27,18 @@ pub(crate) struct RawConfig {
 pub(crate) struct RawDefaults {
     pub mode: Option<String>,
     pub privacy: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawTrust {
+    pub anonymous: RawCallerTrust,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawCallerTrust {
+    pub may_set: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -38,6 +38,7 @@ fn the_default_text_states_the_defaults_of_the_code() {
     assert_eq!(minimal.limits, written.limits);
     assert_eq!(minimal.log, written.log);
     assert_eq!((minimal.mode, minimal.privacy), (written.mode, written.privacy));
+    assert_eq!(minimal.trust, written.trust);
     assert_eq!((minimal.listen, minimal.admin_listen), (written.listen, written.admin_listen));
 }
 
@@ -101,6 +102,30 @@ targets:
         assert!(found.iter().any(|error| error.starts_with(line)), "missing {line:?} in\n{}", found.join("\n"));
     }
     assert_eq!(found.len(), expected.len(), "{}", found.join("\n"));
+}
+
+#[test]
+fn trust_names_claims_and_none_twice() {
+    let targets = "targets: [{id: a/b, provider: openai, model: m, base_url: 'http://h/v1'}]\n";
+    let trust = |text: &str| format!("trust: {{anonymous: {{may_set: {text}}}}}\n{targets}");
+    let config = parse_with(&trust("[privacy]"), &[]).unwrap();
+    assert_eq!(config.trust.anonymous.may_set, [Claim::Privacy]);
+    assert_eq!(parse_with(&trust("[]"), &[]).unwrap().trust.anonymous.may_set, []);
+    assert_eq!(parse_with(targets, &[]).unwrap().trust.anonymous.may_set, Claim::ALL);
+    let found = errors(&trust("[mode, modes, mode]"));
+    assert!(found[0].starts_with("t.yaml:1:37: trust.anonymous.may_set[1]: \"modes\" is not one of mode"), "{found:?}");
+    assert_eq!(found[1], "t.yaml:1:44: trust.anonymous.may_set[2]: \"mode\" is given twice");
+    let found = errors(&format!("trust: {{everybody: {{may_set: []}}}}\n{targets}"));
+    assert!(found[0].starts_with("t.yaml:1:9: trust.everybody: unknown key"), "{found:?}");
+}
+
+#[test]
+fn defaults_that_leave_no_place_are_refused() {
+    let text = "defaults: {mode: only_in_cloud, privacy: restricted}\ntargets: [{id: a/b, provider: openai, model: m, base_url: 'http://h/v1'}]\n";
+    assert_eq!(
+        errors(text),
+        ["t.yaml:1:18: defaults.mode: excludes defaults.privacy restricted: nothing could answer"]
+    );
 }
 
 #[test]

@@ -12,4 +12,5 @@ mod python_client;
 mod real_engine;
 mod streaming;
 mod support;
+mod trust;
 mod workers;

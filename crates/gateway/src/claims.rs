@@ -1,0 +1,85 @@
+//! What a request says about itself beside its prompt: `x-tidegate-*` headers and `metadata.tidegate_*`.
+//!
+//! Knows nothing of what the configuration demands; `intake` joins both.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use policy::{Mode, Privacy};
+use wire::{ApiError, ChatRequest};
+
+use crate::config::{CallerTrust, Claim};
+
+/// What every header of ours begins with, without `x-` and with hyphens for underscores.
+const OWN_PREFIX: &str = "tidegate";
+/// Headers of answers. From a caller they mean nothing and are passed over, so that a reply's headers may be sent back.
+/// They are read nowhere and sent on to no target.
+const ANSWER_HEADERS: [&str; 3] = ["x-tidegate-target", "x-tidegate-locality", "x-tidegate-reason"];
+
+/// The claims of one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Claims {
+    /// All modes that were said, combined, and the last place that said one.
+    pub mode: Option<(Mode, &'static str)>,
+    /// The strictest of all classes that were said.
+    pub privacy: Option<Privacy>,
+}
+
+impl Claims {
+    /// Reads headers and metadata of a caller that is trusted as `trust` says. Of several privacy classes the strictest
+    /// wins; of modes see [`Mode::combine`].
+    ///
+    /// # Errors
+    /// 400 naming the header or field: one that this caller may not set, one that holds an unknown word, a header of
+    /// ours that does not exist (a misspelt privacy header must not pass for none), modes that exclude each other.
+    pub(crate) fn read(headers: &HeaderMap, request: &ChatRequest, trust: &CallerTrust) -> Result<Self, Box<ApiError>> {
+        if let Some(unknown) = headers.keys().map(http::HeaderName::as_str).find(|name| is_unknown(name)) {
+            let known = Claim::list(Claim::header);
+            return Err(invalid(unknown, &format!("{unknown} is no header of Tidegate; there are {known}")));
+        }
+        let said = |claim: Claim, metadata| statements(headers, claim, metadata, trust);
+        let mut claims = Self::default();
+        for (place, word) in said(Claim::Mode, request.tidegate_mode())? {
+            let mode = Mode::parse(&word).map_err(|error| invalid(place, &error.to_string()))?;
+            let combined = claims.mode.map_or(Ok(mode), |(earlier, _)| earlier.combine(mode));
+            let combined = combined.map_err(|error| Box::new(ApiError::contradiction(&error.to_string(), place)))?;
+            claims.mode = Some((combined, place));
+        }
+        for (place, word) in said(Claim::Privacy, request.tidegate_privacy())? {
+            let class = Privacy::parse(&word).map_err(|error| invalid(place, &error.to_string()))?;
+            claims.privacy = claims.privacy.max(Some(class));
+        }
+        Ok(claims)
+    }
+}
+
+fn is_unknown(name: &str) -> bool {
+    let plain = name.replace('_', "-");
+    let is_ours = plain.strip_prefix("x-").unwrap_or(&plain).starts_with(OWN_PREFIX);
+    let is_known = Claim::ALL.iter().any(|claim| claim.header() == name);
+    is_ours && !is_known && !ANSWER_HEADERS.contains(&name)
+}
+
+/// Everything a request says on one matter, with its place: each header line, then the metadata.
+fn statements<'a>(
+    headers: &HeaderMap,
+    claim: Claim,
+    metadata: Option<&'a str>,
+    trust: &CallerTrust,
+) -> Result<Vec<(&'static str, Cow<'a, str>)>, Box<ApiError>> {
+    let lines = headers.get_all(claim.header()).iter();
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let mut said: Vec<_> = lines.map(|value| (claim.header(), text(value).into())).collect();
+    said.extend(metadata.map(|word| (claim.field(), word.into())));
+    match said.first() {
+        Some((place, _)) if !trust.may_set.contains(&claim) => {
+            let message = format!("{place} may not be set by this caller; the configuration of the gateway says so");
+            Err(invalid(place, &message))
+        }
+        _ => Ok(said),
+    }
+}
+
+fn invalid(place: &str, message: &str) -> Box<ApiError> {
+    Box::new(ApiError::invalid_value(place, message))
+}
