@@ -10,7 +10,7 @@ use account::Metrics;
 use anyhow::Context;
 use artifacts::{Found, Home, Manifest, Progress, Role, Settings, Store, engine_version, progress_for_stderr};
 use dispatch::{Dispatcher, LlamaCpp, OpenAi, Provider, Target, Unavailable};
-use policy::{Locality, TargetId, TargetProfile};
+use policy::TargetId;
 use tracing::{info, warn};
 use worker::{Worker, WorkerConfig};
 
@@ -59,29 +59,24 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
     let engine = engine(&config, &artifacts).await;
     let (mut targets, mut workers) = (Vec::new(), Vec::new());
     for target in &config.targets {
-        let (locality, provider): (Locality, Box<dyn Provider>) = match &target.provider {
+        let provider: Box<dyn Provider> = match &target.provider {
             ProviderConfig::OpenAi(openai) => {
                 let destination = openai.destination(target.timeouts.connect)?;
-                (openai.locality, Box::new(OpenAi::new(openai.model.clone(), destination)))
+                Box::new(OpenAi::new(openai.model.clone(), destination))
             }
-            ProviderConfig::LlamaCpp(local) => {
-                let provider: Box<dyn Provider> = match worker(workers.len(), target, local, &engine, &artifacts).await
-                {
-                    Ok(worker) => {
-                        workers.push((target.id.clone(), worker.clone()));
-                        Box::new(LlamaCpp::new(worker, alias(&target.id).to_owned()))
-                    }
-                    Err(error) => {
-                        let reason = format!("{error:#}");
-                        warn!(target_id = %target.id, reason, "local target is down");
-                        Box::new(Unavailable::new(&reason))
-                    }
-                };
-                (Locality::Device, provider)
-            }
+            ProviderConfig::LlamaCpp(local) => match worker(workers.len(), target, local, &engine, &artifacts).await {
+                Ok(worker) => {
+                    workers.push((target.id().clone(), worker.clone()));
+                    Box::new(LlamaCpp::new(worker, alias(target.id()).to_owned()))
+                }
+                Err(error) => {
+                    let reason = format!("{error:#}");
+                    warn!(target_id = %target.id(), reason, "local target is down");
+                    Box::new(Unavailable::new(&reason))
+                }
+            },
         };
-        let profile = Arc::new(TargetProfile::new(target.id.clone(), locality));
-        targets.push(Target { profile, provider, timeouts: target.timeouts });
+        targets.push(Target { profile: Arc::clone(&target.profile), provider, timeouts: target.timeouts });
     }
     runtime_library(&artifacts).await;
     Ok(Gateway::new(config, Dispatcher::new(targets), metrics, workers))
@@ -119,10 +114,10 @@ async fn worker(
     };
     let home = artifacts.store.home().path();
     // The ordinal keeps names apart that differ only in what is replaced or cut off.
-    let name: String = format!("{ordinal}-{}", alias(&target.id).replace(['/', ':', '@'], "_"));
+    let name: String = format!("{ordinal}-{}", alias(target.id()).replace(['/', ':', '@'], "_"));
     let name: String = name.chars().take(WORKER_NAME_BYTES_MAX).collect();
     let mut config = WorkerConfig::new(name, executable, model, home.join("run"), home.join("logs"));
-    config.model_alias = alias(&target.id).to_owned();
+    config.model_alias = alias(target.id()).to_owned();
     config.context_tokens = local.context_tokens;
     config.slots = local.slots;
     config.threads = local.threads;

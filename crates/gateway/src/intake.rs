@@ -54,7 +54,7 @@ pub(crate) fn request_facts(
     request: &ChatRequest,
     config: &Config,
 ) -> Result<RequestFacts, Box<ApiError>> {
-    let ids = || config.targets.iter().map(|target| target.id.as_str());
+    let ids = || config.targets.iter().map(|target| target.id().as_str());
     let model =
         ModelAsked::parse(request.model()).map_err(|_| Box::new(ApiError::model_not_found(request.model(), ids())))?;
     let privacy = claims.privacy.map_or(config.privacy, |said| said.max(config.privacy));

@@ -25,6 +25,7 @@ mod rescue;
 mod route;
 mod serve;
 mod settle;
+mod tags;
 
 use std::future::Future;
 use std::process::ExitCode;

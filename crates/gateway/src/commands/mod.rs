@@ -38,7 +38,7 @@ pub(crate) fn check(file: Option<&Path>) -> anyhow::Result<()> {
     let name = file.map_or("built-in default".into(), Path::to_string_lossy);
     say!("{name}: ok, {} targets", config.targets.len());
     for target in &config.targets {
-        say!("  {}", target.id);
+        say!("  {}", target.id());
     }
     for (id, variable) in &config.disabled {
         say!("  {id} (off: {variable} is not set)");

@@ -4,6 +4,7 @@
 //! line and column.
 
 mod compile;
+mod profile;
 mod raw;
 mod secret;
 mod target;
@@ -14,10 +15,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dispatch::Timeouts;
-use policy::{Locality, Mode, Privacy, TargetId};
+use policy::{Locality, Mode, Privacy, TargetId, TargetProfile};
 
 pub(crate) use secret::Secret;
 pub(crate) use trust::{CallerTrust, Claim, Trust};
@@ -60,12 +62,19 @@ pub(crate) struct Config {
 /// One target.
 #[derive(Clone, Debug)]
 pub(crate) struct TargetConfig {
-    /// Its id.
-    pub id: TargetId,
+    /// What a policy may know of it, its id above all.
+    pub profile: Arc<TargetProfile>,
     /// Limits in time.
     pub timeouts: Timeouts,
     /// How it is reached.
     pub provider: ProviderConfig,
+}
+
+impl TargetConfig {
+    /// Its id.
+    pub(crate) fn id(&self) -> &TargetId {
+        &self.profile.id
+    }
 }
 
 /// The providers.

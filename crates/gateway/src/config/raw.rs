@@ -61,6 +61,38 @@ pub(crate) struct RawTarget {
     pub headers: Option<BTreeMap<String, RawValue>>,
     pub locality: Option<String>,
     pub timeouts: RawTimeouts,
+    pub tags: Option<Vec<String>>,
+    pub region: Option<String>,
+    pub capabilities: RawCapabilities,
+    pub price: Option<RawPrice>,
+    pub quality: Option<f64>,
+    pub latency: Option<RawLatency>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawCapabilities {
+    pub tools: Option<bool>,
+    pub vision: Option<bool>,
+    pub json_schema: Option<bool>,
+    pub logprobs: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawPrice {
+    pub input_usd_per_mtok: Option<f64>,
+    pub cached_input_usd_per_mtok: Option<f64>,
+    pub output_usd_per_mtok: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawLatency {
+    pub ttft_ms: Option<f64>,
+    pub ttft_spread_ms: Option<f64>,
+    pub tokens_per_s: Option<f64>,
+    pub tokens_per_s_spread: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

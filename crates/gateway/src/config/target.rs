@@ -1,5 +1,6 @@
 //! Checks one target of the configuration.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use dispatch::{Destination, Timeouts};
@@ -8,7 +9,7 @@ use policy::{Locality, TargetId};
 
 use super::compile::Check;
 use super::raw::{RawTarget, RawTimeouts, RawValue};
-use super::{LlamaCppConfig, ModelSource, OpenAiConfig, ProviderConfig, Secret, TargetConfig};
+use super::{LlamaCppConfig, ModelSource, OpenAiConfig, ProviderConfig, Secret, TargetConfig, profile};
 
 /// Parts of header names whose values have to come from the environment or a file.
 const SECRET_HEADER_WORDS: [&str; 6] = ["auth", "key", "token", "secret", "cookie", "password"];
@@ -42,8 +43,10 @@ pub(super) fn compile_target(check: &mut Check<'_>, path: &str, raw: RawTarget) 
         }
     };
     let timeouts = compile_timeouts(check, path, &raw.timeouts, timeouts);
+    let common = profile::common_keys(check, path, &raw);
     let (id, provider) = (id?, provider?);
-    (check.problems.len() == before).then_some(TargetConfig { id, timeouts, provider })
+    let profile = profile::profile(id, common, &raw.capabilities, &provider);
+    (check.problems.len() == before).then_some(TargetConfig { profile, timeouts, provider })
 }
 
 fn compile_timeouts(check: &mut Check<'_>, path: &str, raw: &RawTimeouts, default: Timeouts) -> Timeouts {
@@ -66,11 +69,10 @@ fn openai_keys(raw: &RawTarget) -> [(&'static str, bool); 5] {
     ]
 }
 
-fn llama_cpp_keys(raw: &RawTarget) -> [(&'static str, bool); 8] {
+fn llama_cpp_keys(raw: &RawTarget) -> [(&'static str, bool); 7] {
     [
         ("artifact", raw.artifact.is_some()),
         ("model_path", raw.model_path.is_some()),
-        ("context_tokens", raw.context_tokens.is_some()),
         ("slots", raw.slots.is_some()),
         ("threads", raw.threads.is_some()),
         ("gpu_layers", raw.gpu_layers.is_some()),
@@ -103,7 +105,7 @@ fn llama_cpp(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<Llama
         let number = check.number(&format!("{path}.{key}"), value.map(u64::from), default, range);
         u32::try_from(number).unwrap_or(u32::MAX)
     };
-    let context_tokens = count("context_tokens", raw.context_tokens, 4096, (128, 16 << 20));
+    let context_tokens = count("context_tokens", raw.context_tokens, 4096, profile::CONTEXT_TOKENS);
     let slots = count("slots", raw.slots, 4, (1, 256));
     let threads = raw.threads.map(|n| count("threads", Some(n), 1, (1, 1024)));
     let gpu_layers = raw.gpu_layers.map(|n| count("gpu_layers", Some(n), 0, (0, 10_000)));
@@ -142,15 +144,40 @@ fn openai(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<OpenAiCo
     let locality = match raw.locality.as_deref() {
         None | Some("cloud") => Locality::Cloud,
         Some("device") => Locality::Device,
+        Some("network") => Locality::Network,
         Some(other) => {
-            check.problem(&key("locality"), format!("{other:?} is not one of device, cloud"));
+            check.problem(&key("locality"), format!("{other:?} is not one of device, network, cloud"));
             return None;
         }
     };
+    if let Some(address) = base_url.as_deref().filter(|_| locality == Locality::Network).and_then(strange_address) {
+        let message = format!("{address} is no address of a private network, so its locality cannot be network");
+        check.problem(&key("base_url"), message);
+    }
     let config = OpenAiConfig { model: model?, base_url: base_url?, api_key, headers, locality };
     // Built once more when the gateway starts; here it shows what is wrong with it.
     check.ok(&key("base_url"), config.destination(Timeouts::remote().connect))?;
     Some(config)
+}
+
+/// The address in `base_url` when it is a literal that does not belong to this machine or a private network: loopback,
+/// RFC 1918, RFC 6598 (overlay networks use it), link-local and unique local addresses do. A host name says nothing
+/// about where it leads, so that it is in a network of one's own is the operator's statement.
+fn strange_address(base_url: &str) -> Option<IpAddr> {
+    let url = url::Url::parse(base_url).ok()?;
+    let address = match url.host()? {
+        url::Host::Domain(_) => return None,
+        url::Host::Ipv4(address) => address.into(),
+        url::Host::Ipv6(address) => IpAddr::from(address).to_canonical(),
+    };
+    let is_own = match address {
+        IpAddr::V4(v4) => {
+            let is_shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_loopback() || v4.is_private() || v4.is_link_local() || is_shared
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    };
+    (!is_own).then_some(address)
 }
 
 impl OpenAiConfig {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use policy::{Capabilities, Prediction, Price};
+
 use super::*;
 
 fn parse_with(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
@@ -16,7 +18,7 @@ fn errors(text: &str) -> Vec<String> {
 #[test]
 fn the_default_has_the_local_model_and_the_cloud_where_a_key_is_set() {
     let without = parse_with(DEFAULT_YAML, &[]).unwrap();
-    let ids: Vec<_> = without.targets.iter().map(|t| t.id.as_str()).collect();
+    let ids: Vec<_> = without.targets.iter().map(|t| t.id().as_str()).collect();
     assert_eq!(ids, ["local/smollm2-135m-instruct"]);
     assert_eq!(without.disabled, [("openai/gpt-4o-mini".to_owned(), "OPENAI_API_KEY".to_owned())]);
     assert_eq!(without.listen.to_string(), "127.0.0.1:8787");
@@ -204,5 +206,113 @@ fn a_loopback_address_may_be_declared_on_device() {
             "targets:\n  - {{id: ollama/m, provider: openai, model: m, base_url: 'http://{host}/v1', locality: device}}\n"
         );
         assert!(parse_with(&text, &[]).is_err(), "{host}");
+    }
+}
+
+fn target(keys: &str) -> String {
+    format!("targets:\n  - id: a/b\n    provider: openai\n    model: m\n    base_url: https://x.test/v1\n{keys}")
+}
+
+#[test]
+fn a_target_says_what_a_policy_may_know_of_it() {
+    let keys = "    tags: [fast, eu.west, fast]
+    region: eu
+    capabilities: {vision: false}
+    context_tokens: 128000
+    price: {input_usd_per_mtok: 2, output_usd_per_mtok: 0.5}
+    quality: 0.75
+    latency: {ttft_ms: 300, ttft_spread_ms: 50, tokens_per_s: 80}
+";
+    let config = parse_with(&target(keys), &[]).unwrap();
+    let profile = &config.targets[0].profile;
+    assert_eq!((profile.locality, profile.provider.as_str()), (Locality::Cloud, "a"));
+    assert_eq!(
+        (profile.tags.as_slice(), profile.region.as_deref()),
+        (["eu.west", "fast"].map(String::from).as_slice(), Some("eu"))
+    );
+    assert_eq!(profile.capabilities, Capabilities { vision: false, ..Capabilities::ALL });
+    assert_eq!((profile.context_tokens, profile.quality), (Some(128_000), Some(0.75)));
+    let price = Price { input_usd_per_mtok: 2.0, cached_input_usd_per_mtok: 2.0, output_usd_per_mtok: 0.5 };
+    assert_eq!(profile.price, Some(price));
+    let latency = profile.latency.unwrap();
+    assert_eq!((latency.ttft_ms, latency.tokens_per_s.mean), (Prediction { mean: 300.0, spread: 50.0 }, 80.0));
+}
+
+#[test]
+fn what_is_not_said_of_a_target_is_not_known_and_what_is_ones_own_is_free() {
+    let profile = |text: &str| Arc::clone(&parse_with(text, &[]).unwrap().targets[0].profile);
+    let cloud = profile(&target(""));
+    assert_eq!((cloud.price, cloud.context_tokens, cloud.quality, cloud.latency), (None, None, None, None));
+    assert_eq!(cloud.capabilities, Capabilities::ALL);
+    let network = target("    locality: network\n").replace("https://x.test", "http://10.1.2.3:8080");
+    assert_eq!((profile(&network).locality, profile(&network).price), (Locality::Network, Some(Price::FREE)));
+    let local = |extra: &str| {
+        profile(&format!(
+            "targets: [{{id: l/m, provider: llama_cpp, model_path: /m.gguf, context_tokens: 512{extra}}}]"
+        ))
+    };
+    assert_eq!((local("").price, local("").context_tokens), (Some(Price::FREE), Some(512)));
+    assert_eq!(local("").capabilities, Capabilities { vision: false, ..Capabilities::ALL });
+    assert!(local(", extra_args: [--mmproj, /p.gguf]").capabilities.vision);
+    assert!(!local(", capabilities: {tools: false}").capabilities.tools);
+}
+
+#[test]
+fn what_is_wrong_with_a_profile_is_said_with_its_line() {
+    let keys = "    tags: [Fast, ok]
+    region: Europe
+    capabilities: {tools: maybe, hearing: true}
+    context_tokens: 1
+    price: {input_usd_per_mtok: -1, cached_input_usd_per_mtok: nan}
+    quality: 1.5
+    latency: {ttft_ms: soon, tokens_per_s: 0}
+";
+    let expected = [
+        "t.yaml:6:12: targets[0].tags[0]: a tag is 1 to 64 lower-case letters",
+        "t.yaml:7:13: targets[0].region: a region is 1 to 64 lower-case letters",
+        "t.yaml:8:27: targets[0].capabilities.tools: expected true or false",
+        "t.yaml:8:34: targets[0].capabilities.hearing: unknown key",
+        "t.yaml:9:21: targets[0].context_tokens: 1 is out of range; allowed are 128 to 16777216",
+        "t.yaml:10:13: targets[0].price.output_usd_per_mtok: is missing",
+        "t.yaml:10:33: targets[0].price.input_usd_per_mtok: -1 is out of range; allowed are 0 to 100000",
+        "t.yaml:10:64: targets[0].price.cached_input_usd_per_mtok: NaN is out of range",
+        "t.yaml:11:14: targets[0].quality: 1.5 is out of range; allowed are 0 to 1",
+        "t.yaml:12:24: targets[0].latency.ttft_ms: expected a number",
+        "t.yaml:12:44: targets[0].latency.tokens_per_s: 0 is out of range; allowed are 0.001 to 1000000",
+    ];
+    let found = errors(&target(keys));
+    for line in expected {
+        assert!(found.iter().any(|error| error.starts_with(line)), "missing {line:?} in\n{}", found.join("\n"));
+    }
+    assert_eq!(found.len(), expected.len(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_public_address_is_no_network_of_ones_own() {
+    let network = |host: &str| target("    locality: network\n").replace("https://x.test", &format!("http://{host}"));
+    let own = [
+        "10.0.0.1",
+        "172.31.0.1:8080",
+        "192.168.1.2",
+        "169.254.3.4",
+        "100.100.1.1",
+        "127.0.0.1",
+        "[::1]",
+        "[fd00::1]:8080",
+        "[fe80::1]",
+        "[::ffff:10.0.0.1]",
+        "box.lan",
+        "gpu",
+    ];
+    for host in own {
+        assert!(parse_with(&network(host), &[]).is_ok(), "{host}");
+    }
+    for host in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "[2001:db8::1]", "[::ffff:8.8.8.8]", "134744072", "0.0.0.0"] {
+        let found = errors(&network(host));
+        assert!(found[0].starts_with("t.yaml:5:15: targets[0].base_url: "), "{found:?}");
+        assert!(
+            found[0].ends_with("is no address of a private network, so its locality cannot be network"),
+            "{found:?}"
+        );
     }
 }

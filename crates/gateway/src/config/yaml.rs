@@ -112,6 +112,7 @@ fn describe(error: &Error) -> String {
     match error {
         Error::NotBoolean(_) => "expected true or false".to_owned(),
         Error::IntegerParseFailure(..) => "expected a whole number within range".to_owned(),
+        Error::FloatParseFailure(..) => "expected a number".to_owned(),
         Error::UnknownFieldError(field, known, _) => {
             format!("unknown key {field:?}; known here: {}", known.join(", "))
         }

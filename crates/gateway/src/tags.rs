@@ -1,0 +1,32 @@
+//! Tags: the words by which policies tell requests and targets apart.
+
+/// Longest tag in bytes.
+pub(crate) const TAG_BYTES_MAX: usize = 64;
+/// Most tags of one request or one target.
+pub(crate) const TAGS_MAX: usize = 32;
+
+/// Checks one tag: 1 to [`TAG_BYTES_MAX`] bytes of `[a-z0-9_.:-]`.
+///
+/// # Errors
+/// What a tag is. The word itself is not repeated: it may come from a caller.
+pub(crate) fn check(word: &str) -> Result<(), String> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.:-".contains(&byte);
+    if (1..=TAG_BYTES_MAX).contains(&word.len()) && word.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    Err(format!("a tag is 1 to {TAG_BYTES_MAX} lower-case letters, digits and _ . : -"))
+}
+
+/// Sorted and without duplicates, as facts and profiles hold them.
+///
+/// # Errors
+/// When more than [`TAGS_MAX`] are left.
+pub(crate) fn ordered(mut tags: Vec<String>) -> Result<Vec<String>, String> {
+    tags.sort_unstable();
+    tags.dedup();
+    if tags.len() > TAGS_MAX {
+        Err(format!("{} tags are too many; the limit is {TAGS_MAX}", tags.len()))
+    } else {
+        Ok(tags)
+    }
+}
