@@ -9,7 +9,10 @@ use policy::{Mode, Privacy};
 use wire::{ApiError, ChatRequest};
 
 use crate::config::{CallerTrust, Claim};
+use crate::tags;
 
+/// Longest name of a session in bytes.
+const SESSION_BYTES_MAX: usize = 128;
 /// What every header of ours begins with, without `x-` and with hyphens for underscores.
 const OWN_PREFIX: &str = "tidegate";
 /// Headers of answers. From a caller they mean nothing and are passed over, so that a reply's headers may be sent back.
@@ -23,6 +26,10 @@ pub(crate) struct Claims {
     pub mode: Option<(Mode, &'static str)>,
     /// The strictest of all classes that were said.
     pub privacy: Option<Privacy>,
+    /// All tags of all places, sorted, without duplicates.
+    pub tags: Vec<String>,
+    /// The name of its conversation.
+    pub session: Option<String>,
 }
 
 impl Claims {
@@ -31,7 +38,8 @@ impl Claims {
     ///
     /// # Errors
     /// 400 naming the header or field: one that this caller may not set, one that holds an unknown word, a header of
-    /// ours that does not exist (a misspelt privacy header must not pass for none), modes that exclude each other.
+    /// ours that does not exist (a misspelt privacy header must not pass for none), modes that exclude each other, two
+    /// different sessions.
     pub(crate) fn read(headers: &HeaderMap, request: &ChatRequest, trust: &CallerTrust) -> Result<Self, Box<ApiError>> {
         if let Some(unknown) = headers.keys().map(http::HeaderName::as_str).find(|name| is_unknown(name)) {
             let known = Claim::list(Claim::header);
@@ -49,8 +57,42 @@ impl Claims {
             let class = Privacy::parse(&word).map_err(|error| invalid(place, &error.to_string()))?;
             claims.privacy = claims.privacy.max(Some(class));
         }
+        claims.tags = tags(said(Claim::Tags, request.tidegate_tags())?)?;
+        claims.session = session(said(Claim::Session, request.tidegate_session())?)?;
         Ok(claims)
     }
+}
+
+/// What was said, each with its place.
+type Said<'a> = Vec<(&'static str, Cow<'a, str>)>;
+
+/// Comma separated words, with or without blanks around them.
+fn tags(said: Said<'_>) -> Result<Vec<String>, Box<ApiError>> {
+    let mut all = Vec::new();
+    for (place, list) in said {
+        for word in list.split(',').map(|word| word.trim_matches([' ', '\t'])) {
+            tags::check(word).map_err(|what| invalid(place, &format!("{place} is a list of tags; {what}")))?;
+            all.push(word.to_owned());
+        }
+        all = tags::ordered(all).map_err(|what| invalid(place, &what))?;
+    }
+    Ok(all)
+}
+
+fn session(said: Said<'_>) -> Result<Option<String>, Box<ApiError>> {
+    let mut session: Option<Cow<'_, str>> = None;
+    for (place, name) in said {
+        let is_visible = name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_visible || !(1..=SESSION_BYTES_MAX).contains(&name.len()) {
+            let message = format!("{place} is 1 to {SESSION_BYTES_MAX} visible ASCII characters without blanks");
+            return Err(invalid(place, &message));
+        }
+        if session.as_ref().is_some_and(|earlier| *earlier != name) {
+            return Err(invalid(place, &format!("{place} names another session than an earlier place of the request")));
+        }
+        session = Some(name);
+    }
+    Ok(session.map(Cow::into_owned))
 }
 
 fn is_unknown(name: &str) -> bool {
@@ -66,7 +108,7 @@ fn statements<'a>(
     claim: Claim,
     metadata: Option<&'a str>,
     trust: &CallerTrust,
-) -> Result<Vec<(&'static str, Cow<'a, str>)>, Box<ApiError>> {
+) -> Result<Said<'a>, Box<ApiError>> {
     let lines = headers.get_all(claim.header()).iter();
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let mut said: Vec<_> = lines.map(|value| (claim.header(), text(value).into())).collect();

@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use pingora_core::protocols::http::ServerSession;
-use policy::{ModelAsked, RequestFacts};
+use policy::{Api, Capabilities, ModelAsked, RequestFacts};
 use tokio::time::timeout;
-use wire::{ApiError, ChatRequest};
+use wire::{ApiError, ChatRequest, ResponseFormat};
 
 use crate::claims::Claims;
 use crate::config::{Config, Limits};
@@ -66,7 +66,31 @@ pub(crate) fn request_facts(
             Box::new(ApiError::contradiction(&message, place))
         })?,
     };
-    Ok(RequestFacts { model, mode, privacy, ..RequestFacts::default() })
+    let messages = request.messages();
+    Ok(RequestFacts {
+        api: Api::ChatCompletions,
+        model,
+        mode,
+        privacy,
+        tags: claims.tags.clone(),
+        needs: needs(request),
+        stream: request.stream(),
+        max_tokens: request.max_tokens(),
+        prompt_tokens: request.prompt_tokens_estimate(),
+        messages: messages.count as u64,
+        in_tool_loop: messages.ends_in_tool_result,
+        language: None,
+    })
+}
+
+/// What a target has to offer beside text; looked for in the whole request, not only in its last message.
+fn needs(request: &ChatRequest) -> Capabilities {
+    Capabilities {
+        tools: request.has_tools(),
+        vision: request.messages().images > 0,
+        json_schema: request.response_format() == Some(ResponseFormat::JsonSchema),
+        logprobs: request.wants_logprobs(),
+    }
 }
 
 /// Refuses requests that a web page of elsewhere makes a browser send: a page may reach a loopback port, and its browser
@@ -90,4 +114,43 @@ pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), Box<ApiError>> {
     }
     let message = "requests of web pages are answered only for pages of this machine";
     Err(Box::new(ApiError::invalid_value("origin", message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CallerTrust;
+
+    fn facts(headers: &[(&'static str, &'static str)], body: &str) -> RequestFacts {
+        let text = "targets: [{id: a/b, provider: openai, model: m, base_url: 'http://h/v1'}]";
+        let config = Config::parse("t.yaml", text, &|_| None).unwrap();
+        let headers = headers.iter().map(|(name, value)| ((*name).parse().unwrap(), (*value).parse().unwrap()));
+        let request = ChatRequest::parse(body.to_owned().into()).unwrap();
+        let trust: &CallerTrust = &config.trust.anonymous;
+        let claims = Claims::read(&headers.collect(), &request, trust).unwrap();
+        request_facts(&claims, &request, &config).unwrap()
+    }
+
+    #[test]
+    fn the_facts_are_those_of_the_whole_request() {
+        let image = r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:"}}]}"#;
+        let body = format!(
+            r#"{{"model":"auto","stream":true,"max_tokens":9,"logprobs":true,"tools":[{{}}],
+            "response_format":{{"type":"json_schema"}},"metadata":{{"tidegate_tags":"b,a"}},
+            "messages":[{image},{{"role":"assistant","content":"x"}},{{"role":"tool","content":"12345678"}}]}}"#
+        );
+        let facts = facts(&[("x-tidegate-tags", "c, a")], &body);
+        assert_eq!(facts.needs, Capabilities::ALL);
+        assert_eq!((facts.stream, facts.max_tokens, facts.messages, facts.in_tool_loop), (true, Some(9), 3, true));
+        assert_eq!(facts.tags, ["a", "b", "c"]);
+        // Nine characters and three messages, one image, and `{}` of the tools.
+        assert_eq!(facts.prompt_tokens, 3 + 3 * 4 + 1000 + 1);
+    }
+
+    #[test]
+    fn a_plain_request_needs_nothing() {
+        let facts = facts(&[], r#"{"model":"auto","messages":[{"role":"user","content":"hello"}]}"#);
+        let plain = RequestFacts { prompt_tokens: 2 + 4, ..RequestFacts::default() };
+        assert_eq!(facts, plain);
+    }
 }

@@ -8,9 +8,11 @@ mod choice_rules;
 mod chunk;
 mod completion;
 mod messages;
+mod prefix;
 mod reading;
 mod request;
 mod request_error;
+mod tokens;
 mod upstream_body;
 
 pub use assemble::{ANSWER_BYTES_MAX, AssembleError, Assembler, TOOL_CALLS_MAX};
@@ -18,8 +20,11 @@ pub use choice_ends::{ChoiceEnds, ContentAfterEnd};
 pub use chunk::{ChatChunk, ChunkChoice, ChunkError};
 pub use completion::{ChatCompletion, CompletionError};
 pub use messages::{MESSAGES_MAX, MessagesSummary, ROLE_BYTES_MAX};
+pub use prefix::{PREFIXES_MAX, PrefixName};
 pub use request::{
-    CHOICES_MAX, ChatRequest, METADATA_WORD_BYTES_MAX, MODEL_NAME_BYTES_MAX, OBJECT_KEYS_MAX, ResponseFormat,
+    CHOICES_MAX, ChatRequest, METADATA_LIST_BYTES_MAX, METADATA_WORD_BYTES_MAX, MODEL_NAME_BYTES_MAX, OBJECT_KEYS_MAX,
+    ResponseFormat,
 };
 pub use request_error::RequestError;
+pub use tokens::{ASCII_BYTES_PER_TOKEN, TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, TextSize};
 pub use upstream_body::{StreamForm, UpstreamForm, UsageInStream};

@@ -10,17 +10,23 @@ pub(crate) enum Claim {
     Mode,
     /// How far its prompt may be exposed.
     Privacy,
+    /// Words for policies to go by.
+    Tags,
+    /// The conversation it belongs to.
+    Session,
 }
 
 impl Claim {
     /// Every claim, in the order of documentation.
-    pub(crate) const ALL: [Self; 2] = [Self::Mode, Self::Privacy];
+    pub(crate) const ALL: [Self; 4] = [Self::Mode, Self::Privacy, Self::Tags, Self::Session];
 
     /// The word used in configuration.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Mode => "mode",
             Self::Privacy => "privacy",
+            Self::Tags => "tags",
+            Self::Session => "session",
         }
     }
 
@@ -29,6 +35,8 @@ impl Claim {
         match self {
             Self::Mode => "x-tidegate-mode",
             Self::Privacy => "x-tidegate-privacy",
+            Self::Tags => "x-tidegate-tags",
+            Self::Session => "x-tidegate-session",
         }
     }
 
@@ -37,6 +45,8 @@ impl Claim {
         match self {
             Self::Mode => "metadata.tidegate_mode",
             Self::Privacy => "metadata.tidegate_privacy",
+            Self::Tags => "metadata.tidegate_tags",
+            Self::Session => "metadata.tidegate_session",
         }
     }
 

@@ -114,3 +114,41 @@ async fn forged_headers_of_answers_change_nothing_and_go_nowhere() {
         assert!(!attempt.headers.iter().any(|(name, _)| name.starts_with("x-tidegate")), "{attempt:?}");
     }
 }
+
+#[tokio::test]
+async fn tags_and_sessions_are_checked_wherever_they_stand_and_not_sent_on() {
+    let (cloud, gateway) = cloud("").await;
+    let mut body = hello();
+    body["metadata"] = json!({"tidegate_tags": "fast,eu.west", "tidegate_session": "s-1", "ticket": "T-1"});
+    let request = chat(&gateway, &body).header("x-tidegate-tags", "a_b , c:d").header("x-tidegate-session", "s-1");
+    assert_eq!(Reply::of(request).await.content(), "from the cloud");
+    assert_eq!(cloud.attempts()[0].json()["metadata"], json!({"ticket": "T-1"}));
+    assert!(!cloud.attempts()[0].headers.iter().any(|(name, _)| name.starts_with("x-tidegate")));
+
+    let many = (0..33).map(|n| format!("t{n}")).collect::<Vec<_>>().join(",");
+    let long = "s".repeat(129);
+    for (name, value) in [
+        ("x-tidegate-tags", "Fast"),
+        ("x-tidegate-tags", "a,,b"),
+        ("x-tidegate-tags", "a b"),
+        ("x-tidegate-tags", ""),
+        ("x-tidegate-tags", &long[..65]),
+        ("x-tidegate-tags", &many),
+        ("x-tidegate-session", ""),
+        ("x-tidegate-session", "a b"),
+        ("x-tidegate-session", &long),
+        ("x-tidegate-tag", "a"),
+    ] {
+        let reply = Reply::of(chat(&gateway, &hello()).header(name, value)).await;
+        assert_eq!((reply.status, reply.error("param").as_str()), (400, name), "{value} {}", reply.text);
+    }
+    for (key, value) in [("tidegate_tags", "é"), ("tidegate_session", "é"), ("tidegate_sessions", "a")] {
+        let mut body = hello();
+        body["metadata"] = json!({key: value});
+        let reply = Reply::of(chat(&gateway, &body)).await;
+        assert_eq!((reply.status, reply.error("param")), (400, format!("metadata.{key}")), "{}", reply.text);
+    }
+    let two = chat(&gateway, &hello()).header("x-tidegate-session", "a").header("x-tidegate-session", "b");
+    assert_eq!(Reply::of(two).await.error("param"), "x-tidegate-session");
+    assert_eq!(cloud.attempts().len(), 1);
+}

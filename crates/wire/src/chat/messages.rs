@@ -1,10 +1,11 @@
-//! Reads as much of `messages` as Tidegate needs: that they are messages, how many, how much text, whether there are
-//! images.
+//! Reads as much of `messages` as Tidegate needs: that they are messages, how many, how much text and images, and whose
+//! the last one is.
 //!
 //! Interprets no content: whatever shape `content` has goes to the target as it came.
 
 use super::RequestError;
 use super::reading::{Keys, ReadError, string};
+use super::tokens::{TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, TextSize};
 use crate::json::{self, Cursor};
 
 /// Most messages in one request.
@@ -17,11 +18,25 @@ pub const ROLE_BYTES_MAX: usize = 64;
 pub struct MessagesSummary {
     /// How many messages there are, at least 1.
     pub count: usize,
-    /// Bytes of text in all contents, counted as written in JSON: an escape counts for its length. An estimate for
-    /// sizes: never less than the real length in UTF-8, at most 6 times as much.
-    pub text_bytes: usize,
-    /// Some content part is an image.
-    pub has_images: bool,
+    /// Text of all messages: contents, and as raw JSON whatever else they hold (calls of tools above all).
+    pub text: TextSize,
+    /// Content parts that are images.
+    pub images: usize,
+    /// Content parts that are neither text nor images: audio, files and whatever this version does not know.
+    pub attachments: usize,
+    /// The last message is the result of a tool (role `tool`, or `function` as it was called before).
+    pub ends_in_tool_result: bool,
+}
+
+impl MessagesSummary {
+    /// Tokens of the messages, estimated; see [`TextSize::tokens`] and the constants beside it.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        let times = |count: usize, tokens: u64| tokens.saturating_mul(count as u64);
+        self.text.tokens()
+            + times(self.count, TOKENS_PER_MESSAGE)
+            + times(self.images + self.attachments, TOKENS_PER_ATTACHMENT)
+    }
 }
 
 /// Reads the array; `cursor` stands before it.
@@ -55,13 +70,12 @@ fn message(cursor: &mut Cursor<'_>, index: usize, summary: &mut MessagesSummary)
     cursor.object(|cursor, key| {
         match keys.read(cursor, key, place)? {
             "role" => {
-                string(cursor, || format!("messages[{index}].role"), ROLE_BYTES_MAX)?;
+                let role = string(cursor, || format!("messages[{index}].role"), ROLE_BYTES_MAX)?;
+                summary.ends_in_tool_result = matches!(role.as_str(), "tool" | "function");
                 has_role = true;
             }
             "content" => content(cursor, index, summary)?,
-            _ => {
-                cursor.skip()?;
-            }
+            _ => summary.text.add(cursor.skip()?),
         }
         Ok::<_, ReadError>(())
     })?;
@@ -86,27 +100,33 @@ fn content(cursor: &mut Cursor<'_>, index: usize, summary: &mut MessagesSummary)
 
 fn part(cursor: &mut Cursor<'_>, place: impl Fn() -> String, summary: &mut MessagesSummary) -> Result<(), ReadError> {
     let mut keys = Keys::default();
+    // A part without a type is taken for what is not known.
+    let (mut is_image, mut is_text) = (false, false);
     cursor.object(|cursor, key| {
         match keys.read(cursor, key, &place)? {
             "type" => {
                 let kind = json::unescape(cursor.skip()?);
-                summary.has_images |= matches!(kind.as_deref(), Some("image_url" | "input_image" | "image"));
+                is_image = matches!(kind.as_deref(), Some("image_url" | "input_image" | "image"));
+                is_text = matches!(kind.as_deref(), Some("text" | "refusal"));
             }
-            "text" => text(cursor, summary)?,
+            "text" | "refusal" => text(cursor, summary)?,
             _ => {
                 cursor.skip()?;
             }
         }
         Ok::<_, ReadError>(())
     })?;
-    keys.check(place, &["type", "text"])
+    keys.check(place, &["type", "text"])?;
+    summary.images += usize::from(is_image);
+    summary.attachments += usize::from(!is_image && !is_text);
+    Ok(())
 }
 
-/// Counts the bytes between the quotes of a string; steps over anything else.
+/// Counts what stands between the quotes of a string; steps over anything else.
 fn text(cursor: &mut Cursor<'_>, summary: &mut MessagesSummary) -> Result<(), ReadError> {
     let raw = cursor.skip()?;
-    if raw.starts_with('"') {
-        summary.text_bytes += raw.len().saturating_sub(2);
+    if let Some(inner) = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
+        summary.text.add(inner);
     }
     Ok(())
 }

@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use super::messages;
 use super::request::{
-    CHOICES_MAX, Fields, Layout, METADATA_WORD_BYTES_MAX, MODEL_NAME_BYTES_MAX, Nested, OBJECT_KEYS_MAX, ResponseFormat,
+    CHOICES_MAX, Fields, Layout, METADATA_LIST_BYTES_MAX, METADATA_WORD_BYTES_MAX, MODEL_NAME_BYTES_MAX, Nested,
+    OBJECT_KEYS_MAX, ResponseFormat,
 };
 use super::request_error::{RequestError, field};
 use crate::json::{self, Cursor, Span, Stop};
@@ -16,8 +17,11 @@ use crate::json::{self, Cursor, Span, Stop};
 /// underscores and `x`. Such a key must be the right one in the right place, or a demand for privacy would be passed over.
 const OWN_KEY_PREFIX: &str = "tidegate";
 
+/// The members of `metadata` that are for Tidegate.
+const OWN_KEYS: [&str; 4] = ["tidegate_mode", "tidegate_privacy", "tidegate_tags", "tidegate_session"];
+
 /// The top-level fields that are read here.
-const READ_FIELDS: [&str; 10] = [
+const READ_FIELDS: [&str; 13] = [
     "model",
     "stream",
     "stream_options",
@@ -26,6 +30,9 @@ const READ_FIELDS: [&str; 10] = [
     "max_tokens",
     "max_completion_tokens",
     "tools",
+    "functions",
+    "logprobs",
+    "top_logprobs",
     "response_format",
     "n",
 ];
@@ -157,10 +164,16 @@ fn read_field(cursor: &mut Cursor<'_>, name: &str, layout: &mut Layout, fields: 
         "max_tokens" => fields.max_tokens = positive(cursor, name, u64::MAX)?,
         "max_completion_tokens" => fields.max_completion_tokens = positive(cursor, name, u64::MAX)?,
         "n" => fields.n = positive(cursor, name, CHOICES_MAX)?,
-        "tools" => fields.has_tools = non_empty_array(cursor, name)?,
+        "tools" | "functions" => {
+            let tools = array_or_null(cursor, name)?;
+            fields.has_tools |= !tools.is_empty();
+            fields.tools.add(tools);
+        }
+        // Of any type: what is wrong with it is for the target to say.
+        "logprobs" | "top_logprobs" => fields.logprobs |= !matches!(cursor.skip()?, "false" | "null" | "0"),
         "response_format" => fields.response_format = response_format(cursor)?,
         other if is_own(other) => {
-            let reason = "is not known; Tidegate reads `metadata.tidegate_mode` and `metadata.tidegate_privacy`";
+            let reason = format!("is not known; Tidegate reads {} of `metadata`", own_keys());
             return Err(RequestError::invalid(field("", other), reason).into());
         }
         _ => {
@@ -209,16 +222,21 @@ fn metadata(cursor: &mut Cursor<'_>, key: &str, fields: &mut Fields) -> Result<b
         return Ok(false);
     }
     let place = || field("metadata", key);
-    let slot = match key {
-        "tidegate_mode" => &mut fields.tidegate_mode,
-        "tidegate_privacy" => &mut fields.tidegate_privacy,
+    let (slot, bytes_max) = match key {
+        "tidegate_mode" => (&mut fields.tidegate_mode, METADATA_WORD_BYTES_MAX),
+        "tidegate_privacy" => (&mut fields.tidegate_privacy, METADATA_WORD_BYTES_MAX),
+        "tidegate_tags" => (&mut fields.tidegate_tags, METADATA_LIST_BYTES_MAX),
+        "tidegate_session" => (&mut fields.tidegate_session, METADATA_LIST_BYTES_MAX),
         _ => {
-            let reason = "is not known; Tidegate reads `tidegate_mode` and `tidegate_privacy`";
-            return Err(RequestError::invalid(place(), reason).into());
+            return Err(RequestError::invalid(place(), format!("is not known; Tidegate reads {}", own_keys())).into());
         }
     };
-    *slot = Some(string(cursor, place, METADATA_WORD_BYTES_MAX)?);
+    *slot = Some(string(cursor, place, bytes_max)?);
     Ok(true)
+}
+
+fn own_keys() -> String {
+    OWN_KEYS.map(|key| format!("`{key}`")).join(", ")
 }
 
 /// A string of 1 to `bytes_max` bytes.
@@ -262,13 +280,15 @@ fn positive(cursor: &mut Cursor<'_>, place: &str, max: u64) -> Result<Option<u64
     }
 }
 
-fn non_empty_array(cursor: &mut Cursor<'_>, place: &str) -> Result<bool, ReadError> {
+/// The elements of an array as text; nothing for an empty one and for `null`.
+fn array_or_null<'a>(cursor: &mut Cursor<'a>, place: &str) -> Result<&'a str, ReadError> {
     let raw = cursor.skip()?;
     if raw == "null" {
-        return Ok(false);
+        return Ok("");
     }
-    let inner = raw.strip_prefix('[').ok_or_else(|| RequestError::invalid(place, "must be an array or null"))?;
-    Ok(!inner.trim_ascii_start().starts_with(']'))
+    let inner = raw.strip_prefix('[').and_then(|raw| raw.strip_suffix(']'));
+    let inner = inner.ok_or_else(|| RequestError::invalid(place, "must be an array or null"))?;
+    Ok(inner.trim_ascii())
 }
 
 fn response_format(cursor: &mut Cursor<'_>) -> Result<Option<ResponseFormat>, ReadError> {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::messages::MessagesSummary;
 use super::reading::{self, ReadError};
 use super::request_error::RequestError;
+use super::tokens::TextSize;
 use crate::json::{self, Span};
 
 #[cfg(test)]
@@ -21,6 +22,8 @@ pub const MODEL_NAME_BYTES_MAX: usize = 256;
 pub const OBJECT_KEYS_MAX: usize = 1024;
 /// Longest value of `metadata.tidegate_mode` and `metadata.tidegate_privacy`, in bytes.
 pub const METADATA_WORD_BYTES_MAX: usize = 64;
+/// Longest value of `metadata.tidegate_tags` and `metadata.tidegate_session`, in bytes.
+pub const METADATA_LIST_BYTES_MAX: usize = 4096;
 /// Largest `n`.
 pub const CHOICES_MAX: u64 = 128;
 
@@ -78,9 +81,13 @@ pub(super) struct Fields {
     pub(super) messages: MessagesSummary,
     pub(super) tidegate_mode: Option<String>,
     pub(super) tidegate_privacy: Option<String>,
+    pub(super) tidegate_tags: Option<String>,
+    pub(super) tidegate_session: Option<String>,
     pub(super) max_tokens: Option<u64>,
     pub(super) max_completion_tokens: Option<u64>,
     pub(super) has_tools: bool,
+    pub(super) tools: TextSize,
+    pub(super) logprobs: bool,
     pub(super) response_format: Option<ResponseFormat>,
     pub(super) n: Option<u64>,
 }
@@ -157,13 +164,38 @@ impl ChatRequest {
         self.fields.tidegate_privacy.as_deref()
     }
 
+    /// `metadata.tidegate_tags` as written, not yet understood.
+    #[must_use]
+    pub fn tidegate_tags(&self) -> Option<&str> {
+        self.fields.tidegate_tags.as_deref()
+    }
+
+    /// `metadata.tidegate_session` as written, not yet understood.
+    #[must_use]
+    pub fn tidegate_session(&self) -> Option<&str> {
+        self.fields.tidegate_session.as_deref()
+    }
+
+    /// Tokens of the whole prompt, messages and tools, estimated: see [`TextSize`] for how well. A schema in
+    /// `response_format` is not counted.
+    #[must_use]
+    pub fn prompt_tokens_estimate(&self) -> u64 {
+        self.fields.messages.tokens() + self.fields.tools.tokens()
+    }
+
     /// Most tokens of the answer: `max_completion_tokens`, else `max_tokens`.
     #[must_use]
     pub fn max_tokens(&self) -> Option<u64> {
         self.fields.max_completion_tokens.or(self.fields.max_tokens)
     }
 
-    /// Whether the caller offers at least one tool.
+    /// Whether the caller asks for log probabilities (`logprobs`, or some `top_logprobs`).
+    #[must_use]
+    pub fn wants_logprobs(&self) -> bool {
+        self.fields.logprobs
+    }
+
+    /// Whether the caller offers at least one tool (`tools`, or `functions` as they were called before).
     #[must_use]
     pub fn has_tools(&self) -> bool {
         self.fields.has_tools

@@ -1,7 +1,7 @@
 //! What a request must and must not be.
 
 use super::*;
-use crate::chat::{MESSAGES_MAX, ROLE_BYTES_MAX};
+use crate::chat::{MESSAGES_MAX, ROLE_BYTES_MAX, TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE};
 use crate::json::JSON_DEPTH_MAX;
 
 fn parse(body: impl Into<Bytes>) -> Result<ChatRequest, RequestError> {
@@ -35,13 +35,55 @@ fn reads_what_tidegate_decides_on() {
     assert_eq!(request.model(), "aé");
     assert!(request.stream() && request.include_usage() && request.has_tools());
     assert!(request.has_member("metadata") && !request.has_member("tidegate_mode") && !request.has_member("x"));
-    assert_eq!(request.messages(), MessagesSummary { count: 3, text_bytes: 8, has_images: true });
+    // "abc", "d\n" as it is written, "ef", and `[]` of the calls.
+    let text = TextSize { ascii: 10, wide: 0 };
+    let summary = MessagesSummary { count: 3, text, images: 1, attachments: 0, ends_in_tool_result: false };
+    assert_eq!(request.messages(), summary);
     assert_eq!(request.tidegate_mode(), Some("only_on_device"));
     assert_eq!(request.tidegate_privacy(), Some("public"));
     assert_eq!((request.max_tokens(), request.n()), (Some(7), 2));
     assert_eq!(request.response_format(), Some(ResponseFormat::JsonSchema));
     assert!(request.messages_json().starts_with(br#"[{"role":"system""#));
     assert!(request.messages_json().ends_with(br#""tool_calls":[]}]"#));
+}
+
+#[test]
+fn reads_what_a_request_needs_of_a_target_from_all_of_it() {
+    let request = parse(
+        r#"{"model":"auto","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:AAAA"}},
+        {"type":"input_audio","input_audio":{"data":"AAAA"}},{"type":"text","text":"hé"}]},
+        {"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1","content":"ok"}],
+        "logprobs":true,"functions":[{"name":"f"}],
+        "metadata":{"tidegate_tags":"a, b","tidegate_session":"s 1"}}"#,
+    )
+    .unwrap();
+    let messages = request.messages();
+    assert_eq!((messages.images, messages.attachments, messages.ends_in_tool_result), (1, 1, true));
+    assert!(request.wants_logprobs() && request.has_tools());
+    assert_eq!((request.tidegate_tags(), request.tidegate_session()), (Some("a, b"), Some("s 1")));
+    // h; [{"id":"1"}]; "1"; ok: 18 characters and é, three messages and two attachments; {"name":"f"} of the tools.
+    assert_eq!(messages.text, TextSize { ascii: 18, wide: 1 });
+    assert_eq!(messages.tokens(), 5 + 1 + 3 * TOKENS_PER_MESSAGE + 2 * TOKENS_PER_ATTACHMENT);
+    assert_eq!(request.prompt_tokens_estimate(), messages.tokens() + 3);
+}
+
+#[test]
+fn only_the_last_message_makes_a_tool_loop_and_only_a_real_wish_log_probabilities() {
+    let ends = |messages: &str| {
+        let request = parse(format!(r#"{{"model":"m","messages":[{messages}]}}"#)).unwrap();
+        request.messages().ends_in_tool_result
+    };
+    assert!(ends(r#"{"role":"function","name":"f","content":"1"}"#));
+    assert!(!ends(r#"{"role":"tool","content":"1"},{"role":"user","content":"a"}"#));
+    for (fields, wanted) in [
+        (r#""logprobs":false,"top_logprobs":0,"#, false),
+        (r#""logprobs":null,"top_logprobs":null,"#, false),
+        (r#""top_logprobs":3,"#, true),
+        (r#""logprobs":true,"top_logprobs":0,"#, true),
+    ] {
+        assert_eq!(parse(with(fields)).unwrap().wants_logprobs(), wanted, "{fields}");
+    }
+    refused(with(r#""LogProbs":true,"#), "`LogProbs` must be written `logprobs`");
 }
 
 #[test]
@@ -131,7 +173,7 @@ fn names_the_field_at_fault() {
     check(r#""metadata":{"tidegate_privacy":1},"#, "`metadata.tidegate_privacy` must be a string");
     check(
         r#""metadata":{"Tidegate-Privacy":"restricted"},"#,
-        "`metadata.Tidegate-Privacy` is not known; Tidegate reads `tidegate_mode` and `tidegate_privacy`",
+        "`metadata.Tidegate-Privacy` is not known; Tidegate reads `tidegate_mode`, `tidegate_privacy`, `tidegate_tags`, `tidegate_session`",
     );
     check(r#""max_tokens":0,"#, "`max_tokens` must be a positive integer or null");
     check(r#""max_completion_tokens":1.5,"#, "`max_completion_tokens` must be a positive integer or null");

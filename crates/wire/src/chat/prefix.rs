@@ -1,0 +1,144 @@
+//! Names for the beginnings of a request's messages, by which the next request of a conversation finds the last one.
+//!
+//! A conversation has no id in this protocol: each request carries all messages again, and the answer to the last one
+//! among them, as the client wrote it down. So what is remembered after a request is the name of all its messages, and
+//! what is looked for is the longest beginning of the next request's messages that is remembered. Two conversations
+//! that begin with the same messages have the same names until they differ.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::request::ChatRequest;
+use crate::json::{Cursor, Stop};
+
+/// Names made for one request at most: of its last beginnings, as a client adds a few messages at a time.
+pub const PREFIXES_MAX: usize = 64;
+/// Bytes of a name: enough that no two beginnings share one by accident or by search.
+const NAME_BYTES: usize = 16;
+
+/// The name of the first messages of a request: their SHA-256, cut to 16 bytes. Tells nothing of their text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PrefixName([u8; NAME_BYTES]);
+
+impl fmt::Debug for PrefixName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl ChatRequest {
+    /// The names of the last [`PREFIXES_MAX`] beginnings of the messages, shortest first; the last is that of all. White
+    /// space between JSON tokens does not matter, the order of keys and the spelling of escapes do: a client writes the
+    /// same message the same way each time. Takes time in proportion to the messages, about a microsecond a kilobyte.
+    #[must_use]
+    pub fn prefix_names(&self) -> Vec<PrefixName> {
+        let json = self.messages_json();
+        let text = std::str::from_utf8(&json).unwrap_or_default();
+        let first = self.messages().count.saturating_sub(PREFIXES_MAX);
+        let (mut hasher, mut names, mut index) = (Sha256::new(), Vec::new(), 0);
+        let walked = Cursor::new(text).array(|cursor| {
+            feed(&mut hasher, cursor.skip()?.as_bytes());
+            if index >= first {
+                names.push(name(&hasher));
+            }
+            index += 1;
+            Ok::<_, Stop>(())
+        });
+        // The messages were read before; nothing can stop the walk.
+        debug_assert!(walked.is_ok());
+        names
+    }
+}
+
+fn name(hasher: &Sha256) -> PrefixName {
+    let digest = hasher.clone().finalize();
+    let mut bytes = [0; NAME_BYTES];
+    bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    PrefixName(bytes)
+}
+
+/// Hashes one JSON value without the white space between its tokens. Objects end where they end, so that what stands
+/// behind each other cannot be taken for something else.
+fn feed(hasher: &mut Sha256, json: &[u8]) {
+    let mut rest = json;
+    while let Some((structure, string)) = split_at_quote(rest) {
+        feed_structure(hasher, structure);
+        let end = string_end(string);
+        let (string, after) = string.split_at_checked(end).unwrap_or((string, &[]));
+        hasher.update(string);
+        rest = after;
+    }
+    feed_structure(hasher, rest);
+}
+
+fn split_at_quote(json: &[u8]) -> Option<(&[u8], &[u8])> {
+    json.split_at_checked(memchr::memchr(b'"', json)?)
+}
+
+/// The length of the string at the beginning of `json`, quotes included.
+fn string_end(json: &[u8]) -> usize {
+    let mut at = 1;
+    loop {
+        let rest = json.get(at..).unwrap_or_default();
+        let Some(found) = memchr::memchr2(b'"', b'\\', rest) else { return json.len() };
+        if rest.get(found) == Some(&b'"') {
+            return at + found + 1;
+        }
+        at += found + 2;
+    }
+}
+
+fn feed_structure(hasher: &mut Sha256, json: &[u8]) {
+    for token in json.split(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).filter(|token| !token.is_empty()) {
+        hasher.update(token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(messages: &str) -> Vec<PrefixName> {
+        ChatRequest::parse(format!(r#"{{"model":"auto","messages":{messages}}}"#).into()).unwrap().prefix_names()
+    }
+
+    #[test]
+    fn the_next_request_of_a_conversation_finds_the_last_one() {
+        let first = names(r#"[{"role":"system","content":"s"},{"role":"user","content":"a \" b"}]"#);
+        let next = names(
+            "[ {\"role\": \"system\",\n\"content\":\"s\"}, {\"role\":\"user\" ,\"content\": \"a \\\" b\" },\n
+            {\"role\":\"assistant\",\"content\":\"x\"},{\"role\":\"user\",\"content\":\"c\"}]",
+        );
+        assert_eq!((first.len(), next.len()), (2, 4));
+        assert_eq!(first, next[..2]);
+        assert!(next[2] != next[3] && !first.contains(&next[3]));
+    }
+
+    #[test]
+    fn another_text_role_or_division_is_another_conversation() {
+        let last = |messages: &str| *names(messages).last().unwrap();
+        let all = [
+            last(r#"[{"role":"user","content":"ab"}]"#),
+            last(r#"[{"role":"user","content":"a b"}]"#),
+            last(r#"[{"role":"system","content":"ab"}]"#),
+            last(r#"[{"role":"user","content":"a"},{"role":"user","content":"b"}]"#),
+            last(r#"[{"role":"user","content":["a","b"]}]"#),
+            last(r#"[{"role":"user","content":"a\\","name":"b"}]"#),
+        ];
+        for (n, one) in all.iter().enumerate() {
+            assert!(!all[n + 1..].contains(one), "{n}");
+        }
+    }
+
+    #[test]
+    fn of_many_messages_only_the_last_beginnings_are_named() {
+        let message = |n: usize| format!(r#"{{"role":"user","content":"{n}"}}"#);
+        let all: Vec<_> = (0..200).map(message).collect();
+        let before = names(&format!("[{}]", all[..199].join(",")));
+        let names = names(&format!("[{}]", all.join(",")));
+        assert_eq!((names.len(), before.len()), (PREFIXES_MAX, PREFIXES_MAX));
+        assert_eq!(names[PREFIXES_MAX - 2], before[PREFIXES_MAX - 1]);
+        assert_eq!(format!("{:?}", names[0]).len(), 32);
+    }
+}
