@@ -5,15 +5,15 @@ use std::time::Instant;
 use account::RequestOutcome;
 use dispatch::{Answer, Content};
 use pingora_core::protocols::http::ServerSession;
-use policy::{Plan, RequestFacts, TargetFacts, decide};
+use policy::{Plan, decide};
 use wire::{ApiError, ChatRequest};
 
-use crate::claims::Claims;
+use crate::facts::Gathered;
 use crate::gateway::Gateway;
 use crate::reply::{self, Labels};
 use crate::rescue;
 use crate::settle::Settling;
-use crate::{intake, until_gone};
+use crate::{facts, intake, until_gone};
 
 /// Answers one chat completion on `session`, whose header has been read. Settled exactly once, on every way out.
 pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
@@ -29,10 +29,16 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
     settling.stream(request.stream());
-    // enrich, decide
+    // enrich
     let deciding = Instant::now();
-    let plan = match plan(gateway, session, &request) {
-        Ok(decided) => decided.plan,
+    let gathered = match facts::gather(gateway, &session.req_header().headers, &request) {
+        Ok(gathered) => gathered,
+        Err(error) => return refuse(session, &mut settling, *error).await,
+    };
+    // decide; the class holds for the conversation even if this request comes to nothing
+    gateway.conversations.remember(&gathered.thread, gathered.class(), None, deciding);
+    let plan = match plan(&gathered) {
+        Ok(plan) => plan,
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
     settling.routed(deciding.elapsed());
@@ -48,7 +54,14 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
             let error = rescue::failure(&failure, &plan, settling.records());
             refuse(session, &mut settling, error).await;
         }
-        Some(Ok(answer)) => relay(gateway, session, &plan, answer, &mut settling).await,
+        Some(Ok(answer)) => {
+            let target = answer.target.clone();
+            if relay(gateway, session, &plan, answer, &mut settling).await == RequestOutcome::Answered {
+                let read = settling.prompt_tokens().unwrap_or(gathered.facts.request.prompt_tokens);
+                let answered = Some((target, read));
+                gateway.conversations.remember(&gathered.thread, gathered.class(), answered, Instant::now());
+            }
+        }
     }
     // settle: when `settling` is dropped
 }
@@ -63,25 +76,9 @@ pub(crate) async fn parse(
     Ok(Some(request))
 }
 
-/// A decision with what it was made of.
-pub(crate) struct Decided {
-    pub facts: RequestFacts,
-    pub targets: Vec<TargetFacts>,
-    pub plan: Plan,
-}
-
-/// Gathers the facts and decides: the one way to a plan, whether it is run or explained.
-pub(crate) fn plan(
-    gateway: &Gateway,
-    session: &ServerSession,
-    request: &ChatRequest,
-) -> Result<Decided, Box<ApiError>> {
-    let config = &gateway.config;
-    let claims = Claims::read(&session.req_header().headers, request, &config.trust.anonymous)?;
-    let facts = intake::request_facts(&claims, request, config)?;
-    let targets = gateway.dispatcher.facts();
-    let plan = decide(&facts, &targets).map_err(|refusal| rescue::refusal(&refusal, &targets))?;
-    Ok(Decided { facts, targets, plan })
+/// The one way from facts to a plan, whether it is run or explained.
+pub(crate) fn plan(gathered: &Gathered) -> Result<Plan, Box<ApiError>> {
+    decide(&gathered.facts.request, &gathered.targets).map_err(|refusal| rescue::refusal(&refusal, &gathered.targets))
 }
 
 async fn relay(
@@ -90,7 +87,7 @@ async fn relay(
     plan: &Plan,
     answer: Answer,
     settling: &mut Settling<'_>,
-) {
+) -> RequestOutcome {
     let Answer { target, locality, content } = answer;
     settling.answering(&target, locality);
     let labels =
@@ -113,6 +110,7 @@ async fn relay(
         }
     };
     settling.end(outcome);
+    outcome
 }
 
 /// `x-tidegate-reason`: the rule, and how the first attempt failed when another answered.

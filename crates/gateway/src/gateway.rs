@@ -1,4 +1,4 @@
-//! What every request shares: configuration, targets, metrics, and the number of requests that may run.
+//! What every request shares: configuration, targets, metrics, conversations, and the number of requests that may run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 use worker::Worker;
 
 use crate::config::Config;
+use crate::conversation::{self, Conversations};
+use crate::moment::LocalClock;
 
 /// The composed gateway.
 pub(crate) struct Gateway {
@@ -18,6 +20,8 @@ pub(crate) struct Gateway {
     pub dispatcher: Dispatcher,
     pub metrics: Metrics,
     pub workers: Vec<(TargetId, Worker)>,
+    pub conversations: Conversations,
+    pub clock: LocalClock,
     pub in_flight: Arc<Semaphore>,
     /// Unix time of the start, in seconds; the `created` of every model.
     pub started_s: u64,
@@ -34,7 +38,17 @@ impl Gateway {
         let in_flight = Arc::new(Semaphore::new(config.limits.in_flight_max));
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let started_s = since_epoch.map_or(0, |duration| duration.as_secs());
-        Self { config, dispatcher, metrics, workers, in_flight, started_s, draining: AtomicBool::new(false) }
+        Self {
+            config,
+            dispatcher,
+            metrics,
+            workers,
+            conversations: Conversations::new(conversation::KEPT_FOR),
+            clock: LocalClock::default(),
+            in_flight,
+            started_s,
+            draining: AtomicBool::new(false),
+        }
     }
 
     /// From now on not ready, and connections are closed after their request.

@@ -7,9 +7,8 @@ use policy::{Plan, RequestFacts, TargetFacts};
 use serde::Serialize;
 use wire::{ApiError, ChatRequest};
 
-use crate::exchange::Decided;
 use crate::gateway::Gateway;
-use crate::{exchange, reply};
+use crate::{exchange, facts, reply};
 
 #[derive(Serialize)]
 struct Explained<'a> {
@@ -58,8 +57,9 @@ pub(crate) async fn explain(gateway: &Gateway, session: &mut ServerSession, requ
 
 async fn explained(gateway: &Gateway, session: &mut ServerSession) -> Result<Option<Bytes>, Box<ApiError>> {
     let Some(request) = exchange::parse(gateway, session).await? else { return Ok(None) };
-    let Decided { facts, targets, plan } = exchange::plan(gateway, session, &request)?;
-    let explained = Explained::new(&request, &facts, &plan, &targets);
+    let gathered = facts::gather(gateway, &session.req_header().headers, &request)?;
+    let plan = exchange::plan(&gathered)?;
+    let explained = Explained::new(&request, &gathered.facts.request, &plan, &gathered.targets);
     serde_json::to_vec(&explained).map(|json| Some(json.into())).map_err(|_| Box::new(ApiError::internal()))
 }
 

@@ -1,0 +1,135 @@
+//! Gathers what a decision knows: the request, its caller, the moment, the conversation, the targets.
+
+use std::time::Instant;
+
+use http::HeaderMap;
+use policy::{Api, CallerFacts, Capabilities, Facts, ModelAsked, Privacy, RequestFacts, TargetFacts};
+use wire::{ApiError, ChatRequest, ResponseFormat};
+
+use crate::claims::Claims;
+use crate::config::Config;
+use crate::conversation::Thread;
+use crate::gateway::Gateway;
+use crate::moment;
+
+/// Everything that one request is decided by.
+pub(crate) struct Gathered {
+    pub facts: Facts,
+    pub targets: Vec<TargetFacts>,
+    /// By which the conversation is remembered.
+    pub thread: Thread,
+}
+
+impl Gathered {
+    /// The privacy class that holds: the stricter of what the request says and what its conversation was.
+    pub(crate) fn class(&self) -> Privacy {
+        let said = self.facts.request.privacy;
+        self.facts.conversation.strictest_privacy.map_or(said, |seen| seen.max(said))
+    }
+}
+
+/// Reads the claims of a request and looks up the rest. Changes nothing but the time at which the conversation was used.
+///
+/// # Errors
+/// 400 naming the header or field at fault; 404 for a model name that no target can have.
+pub(crate) fn gather(gateway: &Gateway, headers: &HeaderMap, request: &ChatRequest) -> Result<Gathered, Box<ApiError>> {
+    let config = &gateway.config;
+    let claims = Claims::read(headers, request, &config.trust.anonymous)?;
+    let request_facts = request_facts(&claims, request, config)?;
+    let caller = CallerFacts::default();
+    let thread = Thread::of(request, &caller, claims.session.as_deref(), true);
+    let targets = gateway.dispatcher.facts();
+    let facts = Facts {
+        request: request_facts,
+        caller,
+        moment: moment::facts(&gateway.clock, &targets),
+        conversation: gateway.conversations.recall(&thread, Instant::now()),
+        ..Facts::default()
+    };
+    Ok(Gathered { facts, targets, thread })
+}
+
+/// Joins what the request says with what the configuration demands: a caller can tighten that and never loosen it. The
+/// configured privacy class is the least strict that holds, and a configured `only_*` mode stays; a configured
+/// preference holds where the request names no mode.
+///
+/// # Errors
+/// 400 for a mode that the configured one excludes; 404 for a model name that no target can have.
+fn request_facts(claims: &Claims, request: &ChatRequest, config: &Config) -> Result<RequestFacts, Box<ApiError>> {
+    let ids = || config.targets.iter().map(|target| target.id().as_str());
+    let model =
+        ModelAsked::parse(request.model()).map_err(|_| Box::new(ApiError::model_not_found(request.model(), ids())))?;
+    let privacy = claims.privacy.map_or(config.privacy, |said| said.max(config.privacy));
+    let mode = match claims.mode {
+        None => config.mode,
+        Some((said, place)) => said.combine(config.mode).map_err(|_| {
+            let (said, configured) = (said.as_str(), config.mode.as_str());
+            let message = format!("{place} says {said}, but the configuration (defaults.mode) says {configured}");
+            Box::new(ApiError::contradiction(&message, place))
+        })?,
+    };
+    let messages = request.messages();
+    Ok(RequestFacts {
+        api: Api::ChatCompletions,
+        model,
+        mode,
+        privacy,
+        tags: claims.tags.clone(),
+        needs: needs(request),
+        stream: request.stream(),
+        max_tokens: request.max_tokens(),
+        prompt_tokens: request.prompt_tokens_estimate(),
+        messages: messages.count as u64,
+        in_tool_loop: messages.ends_in_tool_result,
+        language: None,
+    })
+}
+
+/// What a target has to offer beside text; looked for in the whole request, not only in its last message.
+fn needs(request: &ChatRequest) -> Capabilities {
+    Capabilities {
+        tools: request.has_tools(),
+        vision: request.messages().images > 0,
+        json_schema: request.response_format() == Some(ResponseFormat::JsonSchema),
+        logprobs: request.wants_logprobs(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CallerTrust;
+
+    fn facts(headers: &[(&'static str, &'static str)], body: &str) -> RequestFacts {
+        let text = "targets: [{id: a/b, provider: openai, model: m, base_url: 'http://h/v1'}]";
+        let config = Config::parse("t.yaml", text, &|_| None).unwrap();
+        let headers = headers.iter().map(|(name, value)| ((*name).parse().unwrap(), (*value).parse().unwrap()));
+        let request = ChatRequest::parse(body.to_owned().into()).unwrap();
+        let trust: &CallerTrust = &config.trust.anonymous;
+        let claims = Claims::read(&headers.collect(), &request, trust).unwrap();
+        request_facts(&claims, &request, &config).unwrap()
+    }
+
+    #[test]
+    fn the_facts_are_those_of_the_whole_request() {
+        let image = r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:"}}]}"#;
+        let body = format!(
+            r#"{{"model":"auto","stream":true,"max_tokens":9,"logprobs":true,"tools":[{{}}],
+            "response_format":{{"type":"json_schema"}},"metadata":{{"tidegate_tags":"b,a"}},
+            "messages":[{image},{{"role":"assistant","content":"x"}},{{"role":"tool","content":"12345678"}}]}}"#
+        );
+        let facts = facts(&[("x-tidegate-tags", "c, a")], &body);
+        assert_eq!(facts.needs, Capabilities::ALL);
+        assert_eq!((facts.stream, facts.max_tokens, facts.messages, facts.in_tool_loop), (true, Some(9), 3, true));
+        assert_eq!(facts.tags, ["a", "b", "c"]);
+        // Nine characters and three messages, one image, and `{}` of the tools.
+        assert_eq!(facts.prompt_tokens, 3 + 3 * 4 + 1000 + 1);
+    }
+
+    #[test]
+    fn a_plain_request_needs_nothing() {
+        let facts = facts(&[], r#"{"model":"auto","messages":[{"role":"user","content":"hello"}]}"#);
+        let plain = RequestFacts { prompt_tokens: 2 + 4, ..RequestFacts::default() };
+        assert_eq!(facts, plain);
+    }
+}
