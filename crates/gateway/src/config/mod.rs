@@ -4,6 +4,7 @@
 //! line and column.
 
 mod compile;
+mod prices;
 mod profile;
 mod raw;
 mod secret;

@@ -6,6 +6,7 @@ use policy::{Capabilities, Latency, Locality, Prediction, Price, TargetId, Targe
 
 use super::ProviderConfig;
 use super::compile::Check;
+use super::prices::{Row, known};
 use super::raw::{RawCapabilities, RawLatency, RawPrice, RawTarget};
 use crate::tags;
 
@@ -62,16 +63,24 @@ pub(super) fn profile(
         ProviderConfig::OpenAi(openai) => (openai.locality, Capabilities::ALL),
     };
     let plain = TargetProfile::new(id, locality);
-    // A machine of one's own sends no bill either.
-    let free = (locality == Locality::Network).then_some(Price::FREE);
+    let known = match provider {
+        ProviderConfig::OpenAi(openai) if locality == Locality::Cloud => known(&plain.provider, &openai.model),
+        _ => None,
+    };
+    let price = match locality {
+        // A machine of one's own sends no bill either.
+        Locality::Device | Locality::Network => Some(Price::FREE),
+        Locality::Cloud => known.and_then(Row::price),
+    };
     let context_tokens = match provider {
         ProviderConfig::LlamaCpp(local) => Some(local.context_tokens.into()),
-        ProviderConfig::OpenAi(_) => common.context_tokens,
+        ProviderConfig::OpenAi(_) => common.context_tokens.or(known.and_then(|row| row.context_tokens)),
     };
+    let offered = known.map_or(offered, |row| capabilities(&row.capabilities, offered));
     Arc::new(TargetProfile {
         region: common.region,
         tags: common.tags,
-        price: common.price.or(plain.price).or(free),
+        price: common.price.or(price),
         context_tokens,
         capabilities: capabilities(stated, offered),
         quality: common.quality,
@@ -104,8 +113,13 @@ fn price(check: &mut Check<'_>, path: &str, raw: &RawPrice) -> Option<Price> {
     let cached = usd("cached_input_usd_per_mtok", raw.cached_input_usd_per_mtok);
     required(check, path, "input_usd_per_mtok", raw.input_usd_per_mtok);
     required(check, path, "output_usd_per_mtok", raw.output_usd_per_mtok);
-    let (input_usd_per_mtok, output_usd_per_mtok) = (input?, output?);
-    let cached_input_usd_per_mtok = cached.unwrap_or(input_usd_per_mtok);
+    price_of(&RawPrice { input_usd_per_mtok: input, cached_input_usd_per_mtok: cached, output_usd_per_mtok: output })
+}
+
+/// A price whose figures are all well; what is cached costs as much as the rest where nothing else is said.
+pub(super) fn price_of(raw: &RawPrice) -> Option<Price> {
+    let (input_usd_per_mtok, output_usd_per_mtok) = (raw.input_usd_per_mtok?, raw.output_usd_per_mtok?);
+    let cached_input_usd_per_mtok = raw.cached_input_usd_per_mtok.unwrap_or(input_usd_per_mtok);
     Some(Price { input_usd_per_mtok, cached_input_usd_per_mtok, output_usd_per_mtok })
 }
 

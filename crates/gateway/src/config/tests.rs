@@ -258,6 +258,25 @@ fn what_is_not_said_of_a_target_is_not_known_and_what_is_ones_own_is_free() {
 }
 
 #[test]
+fn the_price_of_a_known_model_is_looked_up_where_none_is_stated() {
+    let of = |id: &str, model: &str, keys: &str| {
+        let text = target(keys).replace("a/b", id).replace("model: m", &format!("model: {model}"));
+        Arc::clone(&parse_with(&text, &[]).unwrap().targets[0].profile)
+    };
+    let known = of("openai/mini", "gpt-4o-mini", "");
+    let price = Price { input_usd_per_mtok: 0.15, cached_input_usd_per_mtok: 0.075, output_usd_per_mtok: 0.6 };
+    assert_eq!((known.price, known.context_tokens), (Some(price), Some(128_000)));
+    let stated = of("openai/mini", "gpt-4o-mini", "    price: {input_usd_per_mtok: 1, output_usd_per_mtok: 2}\n");
+    assert_eq!(stated.price.map(|price| price.cached_input_usd_per_mtok), Some(1.0));
+    assert_eq!(of("openai/mini", "gpt-4o-mini", "    context_tokens: 9000\n").context_tokens, Some(9000));
+    assert!(!of("deepseek/pro", "deepseek-v4-pro", "").capabilities.vision);
+    assert!(of("deepseek/pro", "deepseek-v4-pro", "    capabilities: {vision: true}\n").capabilities.vision);
+    for (id, model) in [("openai/mini", "gpt-4o-mini-of-mine"), ("proxy/mini", "gpt-4o-mini")] {
+        assert_eq!((of(id, model, "").price, of(id, model, "").context_tokens), (None, None), "{id}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_profile_is_said_with_its_line() {
     let keys = "    tags: [Fast, ok]
     region: Europe
