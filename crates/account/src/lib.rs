@@ -3,9 +3,11 @@
 //! Knows no HTTP and no prompt: a [`Settlement`] carries names, numbers and closed lists only.
 
 mod metrics;
+mod policy_metrics;
 mod settlement;
 
 pub use metrics::{Metrics, MetricsError, WORKER_STATES};
+pub use policy_metrics::ShadowDifference;
 pub use settlement::{AttemptMade, RequestOutcome, Settlement};
 
 #[cfg(test)]

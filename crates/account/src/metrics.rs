@@ -4,7 +4,7 @@
 
 use policy::TargetId;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::Settlement;
@@ -36,6 +36,12 @@ pub struct Metrics {
     in_flight: IntGauge,
     worker_state: IntGaugeVec,
     worker_restarts: IntGaugeVec,
+    pub(crate) policy_reloads: IntCounterVec,
+    pub(crate) policy_generation: IntGauge,
+    pub(crate) policy_info: IntGaugeVec,
+    pub(crate) shadow_decisions: IntCounterVec,
+    pub(crate) shadow_differences: IntCounterVec,
+    pub(crate) shadow_cost: CounterVec,
 }
 
 impl Metrics {
@@ -62,6 +68,9 @@ impl Metrics {
         };
         let in_flight = IntGauge::new("tidegate_in_flight_requests", "Requests being handled now.")?;
         registry.register(Box::new(in_flight.clone()))?;
+        let policy_generation =
+            IntGauge::new("tidegate_policy_generation", "Counts up from 1 with every policy that comes into force.")?;
+        registry.register(Box::new(policy_generation.clone()))?;
         gauge("tidegate_build_info", "Always 1; the version is the label.", &["version"])?
             .with_label_values(&[version])
             .set(1);
@@ -114,6 +123,36 @@ impl Metrics {
                 "Restarts of a local worker since the gateway started.",
                 &["target"],
             )?,
+            policy_reloads: counter(
+                "tidegate_policy_reload_total",
+                "Reloads of the policy, by whether the new one is in force (ok) or the last good one stays (failed).",
+                &["result"],
+            )?,
+            policy_info: gauge(
+                "tidegate_policy_info",
+                "Always 1; the hash of the policy in force is the label.",
+                &["hash"],
+            )?,
+            shadow_decisions: counter(
+                "tidegate_policy_shadow_decisions_total",
+                "Requests that the shadow policy was asked about as well.",
+                &[],
+            )?,
+            shadow_differences: counter(
+                "tidegate_policy_shadow_differences_total",
+                "Requests that the shadow policy would have decided differently, by what differs.",
+                &["difference"],
+            )?,
+            shadow_cost: {
+                let opts = Opts::new(
+                    "tidegate_policy_shadow_estimated_cost_usd_total",
+                    "Estimated cost of the first attempts of requests that both policies know the cost of.",
+                );
+                let vec = CounterVec::new(opts, &["policy"])?;
+                registry.register(Box::new(vec.clone()))?;
+                vec
+            },
+            policy_generation,
             in_flight,
             registry,
         })

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
-use policy::{Locality, Outcome, Placement};
+use policy::{Locality, Outcome, Placement, TargetProfile};
 use reqwest::redirect;
 use worker::Endpoint;
 
@@ -106,6 +106,10 @@ impl Destination {
             }
             builder = builder.no_proxy().resolve("localhost", (Ipv4Addr::LOCALHOST, 0).into());
         }
+        if locality == Locality::Network {
+            // A proxy may be anywhere.
+            builder = builder.no_proxy();
+        }
         if let Some(key) = api_key {
             let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| DestinationError::ApiKey)?;
             value.set_sensitive(true);
@@ -157,16 +161,21 @@ fn is_loopback(host: &str) -> bool {
 /// placement forbids is never connected to; as that is a defect of the gateway, the error says so and the
 /// attempt counts as not connected.
 pub(crate) async fn send(
-    placement: Placement,
+    placement: &Placement,
+    profile: &TargetProfile,
     destination: &Destination,
     body: Bytes,
     stream: bool,
     limit: Duration,
 ) -> Result<reqwest::Response, (Outcome, String)> {
-    if let Some(cause) = placement.forbids(destination.locality) {
+    let forbidden = placement.forbids(profile).map(|reason| reason.code());
+    let elsewhere = (destination.locality != profile.locality).then_some("not_where_the_target_is");
+    if let Some(cause) = forbidden.or(elsewhere) {
+        let (target_id, locality) = (profile.id.as_str(), destination.locality.as_str());
         tracing::error!(
-            locality = destination.locality.as_str(),
-            cause = cause.as_str(),
+            target_id,
+            locality,
+            cause,
             "egress refused: the plan held a target that its placement forbids"
         );
         return Err((Outcome::ConnectFailed, "the gateway refused to send the prompt there".to_owned()));

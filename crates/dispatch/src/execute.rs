@@ -156,7 +156,7 @@ async fn run(plan: &Plan, target: &Target, lead: &Lead, request: &ChatRequest) -
     let deadline = tokio::time::Instant::now() + limit;
     let streams = request.stream() || form.stream == StreamForm::Always;
     let body = request.for_upstream(&form).into();
-    let response = egress::send(plan.placement(), &lead.destination, body, streams, limit)
+    let response = egress::send(plan.placement(), &target.profile, &lead.destination, body, streams, limit)
         .await
         .map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
     if response.status() != StatusCode::OK {

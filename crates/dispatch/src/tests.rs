@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use policy::{Locality, Mode, Outcome, Placement, Privacy};
+use policy::{Facts, Locality, Outcome, Placement, Privacy, RequestFacts, TargetId, TargetProfile};
 use testkit::ScriptedUpstream;
 
 use crate::egress::{self, Destination};
@@ -17,13 +17,27 @@ fn destination(base_url: &str, locality: Locality) -> Result<Destination, crate:
 async fn egress_never_connects_to_a_destination_that_the_placement_forbids() {
     let upstream = ScriptedUpstream::start().await;
     let cloud = destination(&upstream.base_url(), Locality::Cloud).unwrap();
-    let device_only = Placement::of(Mode::PreferInCloud, Privacy::Restricted).unwrap();
-    let sent = egress::send(device_only, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
+    let placement = |privacy| {
+        let request = RequestFacts { privacy, ..RequestFacts::default() };
+        Placement::of_request(&Facts { request, ..Facts::default() }).unwrap()
+    };
+    let profile = |locality| TargetProfile::new(TargetId::new("cloud/a").unwrap(), locality);
+    let (device_only, in_cloud) = (placement(Privacy::Restricted), profile(Locality::Cloud));
+    let sent =
+        egress::send(&device_only, &in_cloud, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
     assert_eq!(sent.unwrap_err().0, Outcome::ConnectFailed);
     assert_eq!(upstream.connections_total(), 0);
 
-    let anywhere = Placement::of(Mode::PreferInCloud, Privacy::Public).unwrap();
-    let sent = egress::send(anywhere, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
+    // A destination elsewhere than its target is said to be.
+    let on_device = profile(Locality::Device);
+    let sent =
+        egress::send(&device_only, &on_device, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
+    assert_eq!(sent.unwrap_err().0, Outcome::ConnectFailed);
+    assert_eq!(upstream.connections_total(), 0);
+
+    let anywhere = placement(Privacy::Public);
+    let sent =
+        egress::send(&anywhere, &in_cloud, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
     assert_eq!(sent.unwrap().status(), 200);
     assert_eq!(upstream.connections_total(), 1);
 }

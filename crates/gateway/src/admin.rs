@@ -1,4 +1,4 @@
-//! The admin port: `/healthz`, `/readyz`, `/metrics`.
+//! The admin port: `/healthz`, `/readyz`, `/metrics`, `/admin/reload`.
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -8,15 +8,43 @@ use serde::Serialize;
 use wire::ApiError;
 
 use crate::gateway::Gateway;
-use crate::reply;
+use crate::policies::Policies;
+use crate::{intake, reply};
 
+const RELOAD_PATH: &str = "/admin/reload";
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Serialize)]
 struct Readiness<'a> {
     ready: bool,
     draining: bool,
+    policy: PolicyReadiness,
     targets: Vec<TargetReadiness<'a>>,
+}
+
+/// Which policy decides. A reload that failed leaves the gateway ready: the last good one decides.
+#[derive(Serialize)]
+struct PolicyReadiness {
+    file: String,
+    generation: u64,
+    hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reload_error: Option<String>,
+}
+
+impl PolicyReadiness {
+    fn of(policies: &Policies) -> Self {
+        let in_force = policies.in_force();
+        Self {
+            file: in_force.active.name.clone(),
+            generation: in_force.generation,
+            hash: in_force.active.hash.clone(),
+            shadow_hash: in_force.shadow.as_ref().map(|shadow| shadow.hash.clone()),
+            reload_error: policies.last_error(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -32,6 +60,9 @@ struct TargetReadiness<'a> {
 pub(crate) async fn answer(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
     let header = session.req_header();
     let (path, method) = (header.uri.path().to_owned(), header.method.clone());
+    if path == RELOAD_PATH {
+        return reload(gateway, session, request_id, &method).await;
+    }
     if !matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics") {
         reply::error(session, request_id, &ApiError::not_found(&path)).await;
         return;
@@ -60,6 +91,24 @@ pub(crate) async fn answer(gateway: &Gateway, session: &mut ServerSession, reque
     }
 }
 
+/// Loads the policies anew: 200 with what is in force now, 422 with everything that is wrong with the files.
+async fn reload(gateway: &Gateway, session: &mut ServerSession, request_id: &str, method: &Method) {
+    if let Err(error) = intake::check_origin(&session.req_header().headers) {
+        reply::error(session, request_id, &error).await;
+        return;
+    }
+    if method != Method::POST {
+        reply::refuse_method(session, request_id, method, "POST").await;
+        return;
+    }
+    let status = match gateway.reload_policies() {
+        Ok(_) => StatusCode::OK,
+        Err(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let body = serde_json::to_vec(&PolicyReadiness::of(&gateway.policies)).unwrap_or_default();
+    reply::json(session, request_id, status, body.into()).await;
+}
+
 /// Ready when some target can answer: it is up, or a request would start it.
 fn readiness(gateway: &Gateway) -> (StatusCode, Bytes) {
     let facts = gateway.dispatcher.facts();
@@ -83,6 +132,8 @@ fn readiness(gateway: &Gateway) -> (StatusCode, Bytes) {
         reason: reason.as_deref(),
     });
     let ready = can_answer && !draining;
-    let body = serde_json::to_vec(&Readiness { ready, draining, targets: targets.collect() }).unwrap_or_default();
+    let policy = PolicyReadiness::of(&gateway.policies);
+    let body =
+        serde_json::to_vec(&Readiness { ready, draining, policy, targets: targets.collect() }).unwrap_or_default();
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body.into())
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// One endpoint for local and cloud language models.
 #[derive(Debug, Parser)]
@@ -29,17 +29,48 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Validate a configuration: every error in one run, with file and line
+    /// Validate configuration and policies and run the policies' own tests: every error in one run, with file and line
     Check {
         /// Configuration file; without one the built-in default is checked
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Policy files, or folders of them, to check against the configuration instead of the ones it names
+        #[arg(value_name = "POLICY")]
+        policies: Vec<PathBuf>,
     },
+    /// Explain how a request would be decided, without sending it anywhere
+    Explain(ExplainArgs),
     /// The engine, models and libraries on this machine
     Artifacts {
         #[command(subcommand)]
         action: ArtifactsAction,
     },
+}
+
+/// What `explain` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Body of a chat completion; `-` reads it from standard input, without one it is a short question to `auto`
+    #[arg(long, value_name = "FILE")]
+    pub request: Option<PathBuf>,
+    /// A header of the request, such as 'x-tidegate-privacy: confidential'
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// A fact to set after those of the request, such as moment.hour=3; an empty value makes it absent
+    #[arg(long = "fact", value_name = "NAME=VALUE")]
+    pub facts: Vec<String>,
+    /// The state of a target, such as local/model=down; targets are ready unless said otherwise
+    #[arg(long = "target", value_name = "ID=STATE")]
+    pub targets: Vec<String>,
+    /// Configuration file; without one the built-in default is used
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Policy file to decide by instead of the one that the configuration names
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

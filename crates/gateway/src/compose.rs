@@ -16,6 +16,7 @@ use worker::{Worker, WorkerConfig};
 
 use crate::config::{Config, LlamaCppConfig, ModelSource, ProviderConfig, TargetConfig};
 use crate::gateway::Gateway;
+use crate::policies::{Context as PolicyContext, Policies};
 
 /// Longest name of a worker; it is part of a socket's path.
 const WORKER_NAME_BYTES_MAX: usize = 40;
@@ -55,6 +56,10 @@ impl Artifacts {
 /// Builds the gateway. Installs what is missing, which may take minutes the first time.
 pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
     let artifacts = Artifacts { store: store(&config)?, progress: progress_for_stderr(), fetch: config.fetch };
+    let policies = Policies::load(config.policy.clone(), &PolicyContext::of(&config))?;
+    for warning in policies.in_force().warnings() {
+        warn!(warning = %warning, "policy");
+    }
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"))?;
     let engine = engine(&config, &artifacts).await;
     let (mut targets, mut workers) = (Vec::new(), Vec::new());
@@ -79,7 +84,7 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
         targets.push(Target { profile: Arc::clone(&target.profile), provider, timeouts: target.timeouts });
     }
     runtime_library(&artifacts).await;
-    Ok(Gateway::new(config, Dispatcher::new(targets), metrics, workers))
+    Ok(Gateway::new(config, Dispatcher::new(targets), metrics, workers, policies))
 }
 
 /// The engine, once for all local targets: where it is, or why it cannot be had. Not looked for when nobody needs it.

@@ -8,12 +8,11 @@ use pingora_core::protocols::http::ServerSession;
 use policy::{Plan, decide};
 use wire::{ApiError, ChatRequest};
 
-use crate::facts::Gathered;
 use crate::gateway::Gateway;
 use crate::reply::{self, Labels};
 use crate::rescue;
 use crate::settle::Settling;
-use crate::{facts, intake, until_gone};
+use crate::{facts, intake, policies, until_gone};
 
 /// Answers one chat completion on `session`, whose header has been read. Settled exactly once, on every way out.
 pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
@@ -31,13 +30,17 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
     settling.stream(request.stream());
     // enrich
     let deciding = Instant::now();
-    let gathered = match facts::gather(gateway, &session.req_header().headers, &request) {
+    let in_force = gateway.policies.in_force();
+    let stickiness = in_force.policy().stickiness();
+    let gathered = match facts::gather(gateway, stickiness, &session.req_header().headers, &request) {
         Ok(gathered) => gathered,
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
     // decide; the class holds for the conversation even if this request comes to nothing
-    gateway.conversations.remember(&gathered.thread, gathered.class(), None, deciding);
-    let plan = match plan(&gathered) {
+    gateway.conversations.remember(&gathered.thread, gathered.class(), None, stickiness.ttl, deciding);
+    let decided = decide(in_force.policy(), &gathered.facts, &gathered.targets);
+    policies::compare(&in_force, &gathered.facts, &gathered.targets, &decided, &gateway.metrics);
+    let plan = match rescue::refused(decided, &gathered.targets) {
         Ok(plan) => plan,
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
@@ -58,8 +61,11 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
             let target = answer.target.clone();
             if relay(gateway, session, &plan, answer, &mut settling).await == RequestOutcome::Answered {
                 let read = settling.prompt_tokens().unwrap_or(gathered.facts.request.prompt_tokens);
-                let answered = Some((target, read));
-                gateway.conversations.remember(&gathered.thread, gathered.class(), answered, Instant::now());
+                let (answered, now) = (Some((target, read)), Instant::now());
+                gateway.conversations.remember(&gathered.thread, gathered.class(), answered, stickiness.ttl, now);
+                if let Some(tokens) = settling.output_tokens() {
+                    gateway.history.answered(plan.rule().as_str(), tokens);
+                }
             }
         }
     }
@@ -74,11 +80,6 @@ pub(crate) async fn parse(
     let Some(body) = intake::read_body(session, &gateway.config.limits).await? else { return Ok(None) };
     let request = ChatRequest::parse(body).map_err(|error| Box::new(ApiError::from(error)))?;
     Ok(Some(request))
-}
-
-/// The one way from facts to a plan, whether it is run or explained.
-pub(crate) fn plan(gathered: &Gathered) -> Result<Plan, Box<ApiError>> {
-    decide(&gathered.facts.request, &gathered.targets).map_err(|refusal| rescue::refusal(&refusal, &gathered.targets))
 }
 
 async fn relay(
@@ -115,10 +116,10 @@ async fn relay(
 
 /// `x-tidegate-reason`: the rule, and how the first attempt failed when another answered.
 fn reason(plan: &Plan, settling: &mut Settling<'_>) -> String {
-    let rule = plan.rule().as_str();
+    let reason = plan.reason();
     match settling.records().as_slice() {
-        [first, .., _] => format!("rule={rule}; fallback={}", first.outcome.as_str()),
-        _ => format!("rule={rule}"),
+        [first, .., _] => format!("{reason}; fallback={}", first.outcome.as_str()),
+        _ => reason,
     }
 }
 

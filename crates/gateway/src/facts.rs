@@ -2,8 +2,12 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::HeaderMap;
-use policy::{Api, CallerFacts, Capabilities, Facts, ModelAsked, Privacy, RequestFacts, TargetFacts};
+use policy::{
+    Api, CallerFacts, Capabilities, ConversationFacts, Facts, ModelAsked, Privacy, RequestFacts, Stickiness, StickyBy,
+    TargetFacts,
+};
 use wire::{ApiError, ChatRequest, ResponseFormat};
 
 use crate::claims::Claims;
@@ -23,8 +27,7 @@ pub(crate) struct Gathered {
 impl Gathered {
     /// The privacy class that holds: the stricter of what the request says and what its conversation was.
     pub(crate) fn class(&self) -> Privacy {
-        let said = self.facts.request.privacy;
-        self.facts.conversation.strictest_privacy.map_or(said, |seen| seen.max(said))
+        self.facts.effective_privacy()
     }
 }
 
@@ -32,21 +35,49 @@ impl Gathered {
 ///
 /// # Errors
 /// 400 naming the header or field at fault; 404 for a model name that no target can have.
-pub(crate) fn gather(gateway: &Gateway, headers: &HeaderMap, request: &ChatRequest) -> Result<Gathered, Box<ApiError>> {
+pub(crate) fn gather(
+    gateway: &Gateway,
+    stickiness: &Stickiness,
+    headers: &HeaderMap,
+    request: &ChatRequest,
+) -> Result<Gathered, Box<ApiError>> {
     let config = &gateway.config;
     let claims = Claims::read(headers, request, &config.trust.anonymous)?;
     let request_facts = request_facts(&claims, request, config)?;
     let caller = CallerFacts::default();
+    // By its messages too where targets do not stay: the class of a conversation stays in any case.
     let thread = Thread::of(request, &caller, claims.session.as_deref(), true);
     let targets = gateway.dispatcher.facts();
+    let mut conversation = gateway.conversations.recall(&thread, stickiness.ttl, Instant::now());
+    if stickiness.by == StickyBy::Session && claims.session.is_none() {
+        conversation = ConversationFacts { strictest_privacy: conversation.strictest_privacy, ..Default::default() };
+    }
     let facts = Facts {
         request: request_facts,
         caller,
         moment: moment::facts(&gateway.clock, &targets),
-        conversation: gateway.conversations.recall(&thread, Instant::now()),
+        conversation,
+        history: gateway.history.facts(),
         ..Facts::default()
     };
     Ok(Gathered { facts, targets, thread })
+}
+
+/// The facts of an example: what a request with this body and these headers would say, at no moment in particular and in no
+/// conversation.
+///
+/// # Errors
+/// What its caller would be told, with the place at fault.
+pub(crate) fn of_example(body: Bytes, headers: &HeaderMap, config: &Config) -> Result<Facts, String> {
+    let facts = || {
+        let request = ChatRequest::parse(body).map_err(|error| Box::new(ApiError::from(error)))?;
+        let claims = Claims::read(headers, &request, &config.trust.anonymous)?;
+        Ok(Facts { request: request_facts(&claims, &request, config)?, ..Facts::default() })
+    };
+    facts().map_err(|error: Box<ApiError>| match &error.param {
+        Some(param) => format!("{param}: {}", error.message),
+        None => error.message.clone(),
+    })
 }
 
 /// Joins what the request says with what the configuration demands: a caller can tighten that and never loosen it. The

@@ -11,8 +11,10 @@ use tokio::sync::Semaphore;
 use worker::Worker;
 
 use crate::config::Config;
-use crate::conversation::{self, Conversations};
+use crate::conversation::Conversations;
+use crate::history::History;
 use crate::moment::LocalClock;
+use crate::policies::{self, Context, InForce, Policies, PolicyErrors};
 
 /// The composed gateway.
 pub(crate) struct Gateway {
@@ -20,6 +22,8 @@ pub(crate) struct Gateway {
     pub dispatcher: Dispatcher,
     pub metrics: Metrics,
     pub workers: Vec<(TargetId, Worker)>,
+    pub policies: Policies,
+    pub history: History,
     pub conversations: Conversations,
     pub clock: LocalClock,
     pub in_flight: Arc<Semaphore>,
@@ -34,8 +38,10 @@ impl Gateway {
         dispatcher: Dispatcher,
         metrics: Metrics,
         workers: Vec<(TargetId, Worker)>,
+        policies: Policies,
     ) -> Self {
         let in_flight = Arc::new(Semaphore::new(config.limits.in_flight_max));
+        policies::show(&policies.in_force(), &metrics);
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let started_s = since_epoch.map_or(0, |duration| duration.as_secs());
         Self {
@@ -43,12 +49,22 @@ impl Gateway {
             dispatcher,
             metrics,
             workers,
-            conversations: Conversations::new(conversation::KEPT_FOR),
+            conversations: Conversations::new(),
+            history: History::default(),
+            policies,
             clock: LocalClock::default(),
             in_flight,
             started_s,
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Loads the policies anew; the last good ones stay when something is wrong with the new.
+    ///
+    /// # Errors
+    /// Everything wrong with them.
+    pub(crate) fn reload_policies(&self) -> Result<Arc<InForce>, PolicyErrors> {
+        self.policies.reload(&Context::of(&self.config), &self.metrics)
     }
 
     /// From now on not ready, and connections are closed after their request.

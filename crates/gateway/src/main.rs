@@ -16,12 +16,15 @@ mod config;
 mod connection;
 mod conversation;
 mod exchange;
+mod explanation;
 mod facts;
 mod gateway;
+mod history;
 mod intake;
 mod listen;
 mod logging;
 mod moment;
+mod policies;
 mod reply;
 mod request_id;
 mod rescue;
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tidegate: {error:#}");
-            let is_config = error.downcast_ref::<config::ConfigErrors>().is_some();
+            let is_config = error.is::<config::ConfigErrors>() || error.is::<policies::PolicyErrors>();
             if is_config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
         }
     }
@@ -82,7 +85,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up { config } => commands::up(config.as_deref()).await,
         Command::Init { file, force } => commands::init(&file, force),
-        Command::Check { config } => commands::check(config.as_deref()),
+        Command::Check { config, policies } => commands::check(config.as_deref(), &policies),
+        Command::Explain(args) => commands::explain(&args),
         Command::Artifacts { action } => commands::artifacts(action).await,
     }
 }

@@ -7,16 +7,20 @@ use wire::{ApiError, Fault};
 
 use crate::config::Claim;
 
-/// The reply to a request that cannot be planned.
-pub(crate) fn refusal(refusal: &Refusal, targets: &[TargetFacts]) -> Box<ApiError> {
+/// The plan, or the reply to a request that cannot be planned.
+pub(crate) fn refused(decided: Result<Plan, Refusal>, targets: &[TargetFacts]) -> Result<Plan, Box<ApiError>> {
+    decided.map_err(|refused| refusal(&refused, targets))
+}
+
+fn refusal(refusal: &Refusal, targets: &[TargetFacts]) -> Box<ApiError> {
     Box::new(match refusal {
         Refusal::UnknownModel(model) => {
             ApiError::model_not_found(model.as_str(), targets.iter().map(|target| target.id().as_str()))
         }
         Refusal::Contradiction(contradiction) => {
             let place = match contradiction {
-                Contradiction::Modes => Claim::Mode.header(),
-                Contradiction::PrivacyAndMode(_) => Claim::Privacy.header(),
+                Contradiction::Modes | Contradiction::RuleAndMode(_) => Claim::Mode.header(),
+                Contradiction::PrivacyAndMode(_) | Contradiction::ConversationAndMode(_) => Claim::Privacy.header(),
                 Contradiction::ModelAndPlacement { .. } => "model",
             };
             ApiError::contradiction(&contradiction.to_string(), place)
@@ -27,8 +31,9 @@ pub(crate) fn refusal(refusal: &Refusal, targets: &[TargetFacts]) -> Box<ApiErro
 /// The reply when no attempt brought an answer: what was tried and how it failed, what was not and why.
 pub(crate) fn failure(failure: &Failure, plan: &Plan, records: &[AttemptRecord]) -> ApiError {
     let tried = records.iter().map(|record| format!("{}: {}", record.target, record.detail));
-    let dropped = plan.dropped().iter().map(|dropped| format!("{}: {}", dropped.target, dropped.reason.explain()));
-    let reasons: Vec<String> = tried.chain(dropped).collect();
+    let dropped = plan.dropped().iter().map(|dropped| format!("{}: {}", dropped.profile.id, dropped.reason.explain()));
+    let refusal = plan.refusal().map(str::to_owned);
+    let reasons: Vec<String> = refusal.into_iter().chain(tried).chain(dropped).collect();
     let Some(last) = records.last().filter(|_| matches!(failure, Failure::Exhausted)) else {
         return ApiError::no_target_available(&reasons);
     };

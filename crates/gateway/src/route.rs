@@ -3,40 +3,12 @@
 use bytes::Bytes;
 use http::StatusCode;
 use pingora_core::protocols::http::ServerSession;
-use policy::{Plan, RequestFacts, TargetFacts};
-use serde::Serialize;
-use wire::{ApiError, ChatRequest};
+use policy::decide;
+use wire::ApiError;
 
+use crate::explanation::Explanation;
 use crate::gateway::Gateway;
-use crate::{exchange, facts, reply};
-
-#[derive(Serialize)]
-struct Explained<'a> {
-    object: &'static str,
-    model: &'a str,
-    mode: &'static str,
-    privacy: &'static str,
-    placement: Vec<&'static str>,
-    rule: &'static str,
-    attempts: Vec<Kept<'a>>,
-    dropped: Vec<Left<'a>>,
-}
-
-#[derive(Serialize)]
-struct Kept<'a> {
-    target: &'a str,
-    locality: &'static str,
-    state: &'static str,
-}
-
-#[derive(Serialize)]
-struct Left<'a> {
-    target: &'a str,
-    locality: &'static str,
-    state: &'static str,
-    reason: &'static str,
-    detail: String,
-}
+use crate::{exchange, facts, reply, rescue};
 
 /// Answers with the plan of the request on `session`. Same body, headers and refusals as a chat completion.
 pub(crate) async fn explain(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
@@ -57,38 +29,11 @@ pub(crate) async fn explain(gateway: &Gateway, session: &mut ServerSession, requ
 
 async fn explained(gateway: &Gateway, session: &mut ServerSession) -> Result<Option<Bytes>, Box<ApiError>> {
     let Some(request) = exchange::parse(gateway, session).await? else { return Ok(None) };
-    let gathered = facts::gather(gateway, &session.req_header().headers, &request)?;
-    let plan = exchange::plan(&gathered)?;
-    let explained = Explained::new(&request, &gathered.facts.request, &plan, &gathered.targets);
-    serde_json::to_vec(&explained).map(|json| Some(json.into())).map_err(|_| Box::new(ApiError::internal()))
-}
-
-impl<'a> Explained<'a> {
-    fn new(request: &'a ChatRequest, facts: &RequestFacts, plan: &'a Plan, targets: &[TargetFacts]) -> Self {
-        let state = |id: &policy::TargetId| {
-            targets.iter().find(|target| target.id() == id).map_or("unknown", |t| t.state.as_str())
-        };
-        let kept = plan.attempts().iter().map(|attempt| Kept {
-            target: attempt.target().as_str(),
-            locality: attempt.locality().as_str(),
-            state: state(attempt.target()),
-        });
-        let left = plan.dropped().iter().map(|dropped| Left {
-            target: dropped.target.as_str(),
-            locality: dropped.locality.as_str(),
-            state: state(&dropped.target),
-            reason: dropped.reason.code(),
-            detail: dropped.reason.explain(),
-        });
-        Self {
-            object: "route",
-            model: request.model(),
-            mode: facts.mode.as_str(),
-            privacy: facts.privacy.as_str(),
-            placement: plan.placement().localities().into_iter().map(policy::Locality::as_str).collect(),
-            rule: plan.rule().as_str(),
-            attempts: kept.collect(),
-            dropped: left.collect(),
-        }
-    }
+    let in_force = gateway.policies.in_force();
+    let stickiness = in_force.policy().stickiness();
+    let gathered = facts::gather(gateway, stickiness, &session.req_header().headers, &request)?;
+    let (facts, targets) = (&gathered.facts, &gathered.targets);
+    let plan = rescue::refused(decide(in_force.policy(), facts, targets), targets)?;
+    let explanation = Explanation::of(&in_force, facts, targets, &plan);
+    serde_json::to_vec(&explanation).map(|json| Some(json.into())).map_err(|_| Box::new(ApiError::internal()))
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::join_all;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::app::Port;
 use crate::gateway::Gateway;
 use crate::listen::Listener;
+use crate::policies;
 
 /// How often draining looks at the number of running requests.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -20,8 +21,11 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2]) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    let hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
     let (stop_data, data_stopped) = watch::channel(false);
     let (stop_admin, admin_stopped) = watch::channel(false);
+    tokio::spawn(policies::watch(Arc::clone(&gateway)));
+    tokio::spawn(reload_on_hangup(Arc::clone(&gateway), hangup));
     for (listener, port) in listeners {
         let stopped = if port == Port::Data { data_stopped.clone() } else { admin_stopped.clone() };
         tokio::spawn(listener.serve(Arc::clone(&gateway), port, stopped));
@@ -53,4 +57,12 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2])
     join_all(gateway.workers.iter().map(|(_, worker)| worker.stop())).await;
     info!("stopped");
     Ok(())
+}
+
+/// SIGHUP loads the policies anew, whether or not their files seem to have changed.
+async fn reload_on_hangup(gateway: Arc<Gateway>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        // A failure is logged, counted and kept by the reload itself.
+        let _ = gateway.reload_policies();
+    }
 }

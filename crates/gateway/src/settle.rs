@@ -68,6 +68,10 @@ impl<'a> Settling<'a> {
     }
 
     /// Tokens of the prompt as the target counted them.
+    pub(crate) fn output_tokens(&self) -> Option<u64> {
+        self.settlement.output_tokens
+    }
+
     pub(crate) fn prompt_tokens(&self) -> Option<u64> {
         self.settlement.input_tokens
     }

@@ -1,8 +1,11 @@
-//! Step two of the decision: where is the request served best, within its placement?
+//! The decision: where may the request go, and where within that is it served best?
 
+use crate::estimate::{OUTPUT_RESERVE_TOKENS, output_tokens};
+use crate::plan::{Bounds, Candidate};
+use crate::route::{MAX_ATTEMPTS_DEFAULT, Route, WhenNone};
 use crate::{
-    Candidate, Contradiction, DropReason, Locality, Mode, ModelAsked, Placement, PlacementCause, Plan, RequestFacts,
-    Rule, TargetFacts, TargetId, TargetState,
+    Contradiction, DropReason, Estimate, Facts, Limit, Locality, ModelAsked, PassedOver, Placement, PlacementCause,
+    Plan, Policy, Rule, TargetFacts, TargetId, TargetState, Truth, Values, sticky,
 };
 
 /// Why a request cannot be planned at all. No change of the targets' states would help.
@@ -18,74 +21,169 @@ pub enum Refusal {
 
 /// Plans one request over `targets`, which come in the operator's order of preference.
 ///
-/// Every target ends up either as an attempt or as a drop with a reason. The order of attempts is: first what is not
-/// unreachable, then the locality that the mode prefers, then what answers soonest (ready, starting, cold), then the
-/// operator's order. A plan without attempts is possible and means "nothing can answer now".
+/// Every target ends up either as an attempt or as a drop with a reason. A request that names its model goes there and
+/// nowhere else: only placement applies to it, no route. A plan without attempts is possible and means "nothing that may
+/// answer can answer now". The same arguments give the same plan.
 ///
 /// # Errors
 /// [`Refusal`] for a contradiction or a model that does not exist.
-pub fn decide(request: &RequestFacts, targets: &[TargetFacts]) -> Result<Plan, Refusal> {
-    let placement = Placement::of(request.mode, request.privacy)?;
-    let pinned = pinned_target(&request.model, targets, placement)?;
-    let mut order: Vec<&TargetFacts> = targets.iter().collect();
-    order.sort_by_key(|target| {
-        let is_last_resort = target.state == TargetState::Unreachable;
-        (is_last_resort, locality_rank(request.mode, target.locality()), state_rank(&target.state))
+pub fn decide(policy: &Policy, facts: &Facts, targets: &[TargetFacts]) -> Result<Plan, Refusal> {
+    let values = Values::of(facts, targets);
+    let placement = Placement::of_request(facts)?.narrow(&policy.placement, &values, facts.request.mode)?;
+    if let ModelAsked::Target(id) = &facts.request.model {
+        return pinned(id, placement, facts, targets);
+    }
+    let mut passed_over = Vec::new();
+    let fired = policy.routes.iter().find(|route| match route.when.as_ref().map(|when| when.evaluate(&values)) {
+        None | Some(Truth::True) => true,
+        Some(Truth::False) => false,
+        Some(Truth::Unknown(why)) => {
+            passed_over.push(PassedOver { route: route.id.clone(), failed: why.to_string() });
+            false
+        }
     });
-    let candidates = order.into_iter().map(|facts| Candidate { facts, dropped: drop_reason(facts, pinned) }).collect();
-    Ok(Plan::new(placement, rule(request, placement), candidates))
+    let mut plan = match fired {
+        Some(route) => routed(policy, route, placement, &values, targets),
+        None => {
+            let drop =
+                |facts| Candidate { facts, estimate: Estimate::default(), dropped: Some(DropReason::NotACandidate) };
+            Plan::new(placement, Rule::NoRoute, targets.iter().map(drop).collect(), Bounds::default())
+        }
+    };
+    plan.passed_over = passed_over;
+    Ok(plan)
 }
 
-fn pinned_target<'a>(
-    model: &ModelAsked,
-    targets: &'a [TargetFacts],
-    placement: Placement,
-) -> Result<Option<&'a TargetId>, Refusal> {
-    let ModelAsked::Target(id) = model else { return Ok(None) };
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { attempts_max: MAX_ATTEMPTS_DEFAULT, ttft_deadline: None }
+    }
+}
+
+/// The one target that the caller named.
+fn pinned(id: &TargetId, placement: Placement, facts: &Facts, targets: &[TargetFacts]) -> Result<Plan, Refusal> {
     let Some(target) = targets.iter().find(|target| target.id() == id) else {
         return Err(Refusal::UnknownModel(id.clone()));
     };
-    match placement.forbids(target.locality()) {
-        None => Ok(Some(target.id())),
-        Some(cause) => {
+    match placement.forbids(&target.profile) {
+        None => {}
+        Some(reason) => {
             let (target, locality) = (id.clone(), target.locality());
-            Err(Contradiction::ModelAndPlacement { target, locality, cause }.into())
+            let cause = forbidding(reason);
+            return Err(Contradiction::ModelAndPlacement { target, locality, cause }.into());
         }
     }
+    let output = output_tokens(facts, None);
+    let candidates = targets.iter().map(|target| {
+        let other = (target.id() != id).then_some(DropReason::NotTheModelAsked);
+        let dropped = other.or_else(|| out_of_service(target));
+        Candidate { facts: target, estimate: Estimate::of(facts, target, output), dropped }
+    });
+    Ok(Plan::new(placement, Rule::PinnedModel, candidates.collect(), Bounds::default()))
 }
 
-fn drop_reason(target: &TargetFacts, pinned: Option<&TargetId>) -> Option<DropReason> {
-    if pinned.is_some_and(|id| id != target.id()) {
-        return Some(DropReason::NotTheModelAsked);
+/// What a drop by placement goes back to.
+fn forbidding(reason: DropReason) -> PlacementCause {
+    match reason {
+        DropReason::Provider { rule } | DropReason::Region { rule, .. } | DropReason::Unredacted { rule } => {
+            PlacementCause::Rule(rule)
+        }
+        DropReason::Locality { cause, .. } => cause,
+        _ => PlacementCause::Mode,
     }
+}
+
+/// The targets of a route, in its order, within its limits; once more without one limit if it says so.
+fn routed(policy: &Policy, route: &Route, placement: Placement, values: &Values<'_>, targets: &[TargetFacts]) -> Plan {
+    let mut candidates = candidates(route, &placement, values, targets, None);
+    let mut relaxed = None;
+    if let WhenNone::Relax(limit) = route.when_none
+        && candidates.iter().all(|candidate| candidate.dropped.is_some())
+    {
+        candidates = self::candidates(route, &placement, values, targets, Some(limit));
+        relaxed = candidates.iter().any(|candidate| candidate.dropped.is_none()).then_some(limit);
+    }
+    let stay = sticky::apply(&policy.stickiness, route.objective, values.facts(), &mut candidates);
+    let rule = Rule::Route { id: route.id.clone(), objective: route.objective };
+    let ttft_deadline = route.limits.ttft_slo_ms.map(|ms| std::time::Duration::from_secs_f64(ms.max(0.0) / 1000.0));
+    let bounds = Bounds { attempts_max: route.max_attempts, ttft_deadline };
+    let mut plan = Plan::new(placement, rule, candidates, bounds);
+    (plan.stay, plan.relaxed, plan.hedge_after) = (stay, relaxed, route.hedge_after);
+    if plan.attempts().is_empty()
+        && let WhenNone::RefuseWith(message) = &route.when_none
+    {
+        plan.refusal = Some(message.clone());
+    }
+    plan
+}
+
+/// Every target, those of the route first and in its order.
+fn candidates<'a>(
+    route: &Route,
+    placement: &Placement,
+    values: &Values<'_>,
+    targets: &'a [TargetFacts],
+    relaxed: Option<Limit>,
+) -> Vec<Candidate<'a>> {
+    let facts = values.facts();
+    let output = output_tokens(facts, Some(&route.id));
+    let mut listed: Vec<(usize, Candidate<'a>)> = Vec::with_capacity(targets.len());
+    for target in targets {
+        let position = route.position(&target.profile);
+        let estimate = Estimate::of(facts, target, output);
+        let dropped = placement.forbids(&target.profile).or_else(|| match position {
+            None => Some(DropReason::NotACandidate),
+            Some(_) => unfit(route, values, target, &estimate, relaxed),
+        });
+        listed.push((position.unwrap_or(usize::MAX), Candidate { facts: target, estimate, dropped }));
+    }
+    if route.objective == crate::Objective::InOrder {
+        listed.sort_by_key(|(position, _)| *position);
+    }
+    let mut candidates: Vec<_> = listed.into_iter().map(|(_, candidate)| candidate).collect();
+    candidates.sort_by(|a, b| route.objective.compare(a, b));
+    candidates
+}
+
+/// Why a candidate that may be used cannot or should not be.
+fn unfit(
+    route: &Route,
+    values: &Values<'_>,
+    target: &TargetFacts,
+    estimate: &Estimate,
+    relaxed: Option<Limit>,
+) -> Option<DropReason> {
+    let (facts, profile) = (values.facts(), &target.profile);
+    if let Some(what) = profile.capabilities.lacks(facts.request.needs) {
+        return Some(DropReason::LacksCapability(what));
+    }
+    let needed = facts.request.prompt_tokens + facts.request.max_tokens.unwrap_or(OUTPUT_RESERVE_TOKENS);
+    if let Some(window) = profile.context_tokens.filter(|window| needed > *window) {
+        return Some(DropReason::ContextTooSmall { needed, window });
+    }
+    if let Some(reason) = out_of_service(target) {
+        return Some(reason);
+    }
+    match route.require.as_ref().map(|require| require.evaluate(&values.with_target(target))) {
+        None | Some(Truth::True) => {}
+        Some(Truth::False) => return Some(DropReason::RequirementNotMet { failed: None }),
+        Some(Truth::Unknown(why)) => return Some(DropReason::RequirementNotMet { failed: Some(why.to_string()) }),
+    }
+    over_budget(facts, target, estimate).or_else(|| route.limits.exceeded(estimate, relaxed))
+}
+
+/// Budgets are for what is paid for: nothing on the device.
+fn over_budget(facts: &Facts, target: &TargetFacts, estimate: &Estimate) -> Option<DropReason> {
+    let remaining = facts.budget.remaining_usd.filter(|_| target.locality() != Locality::Device)?;
+    let fits = estimate.cost_usd.is_some_and(|cost| cost <= remaining);
+    (!fits).then_some(DropReason::OverBudget { expected: estimate.cost_usd, remaining })
+}
+
+fn out_of_service(target: &TargetFacts) -> Option<DropReason> {
     match &target.state {
-        TargetState::Down(why) => Some(DropReason::Down(why.to_string())),
-        _ => None,
-    }
-}
-
-fn rule(request: &RequestFacts, placement: Placement) -> Rule {
-    match (&request.model, placement.forbids(Locality::Cloud)) {
-        (ModelAsked::Target(_), _) => Rule::PinnedModel,
-        (_, Some(PlacementCause::Privacy)) => Rule::Privacy,
-        _ => Rule::Mode(request.mode),
-    }
-}
-
-fn locality_rank(mode: Mode, locality: Locality) -> u8 {
-    let preferred = match mode {
-        Mode::PreferOnDevice | Mode::OnlyOnDevice => Locality::Device,
-        Mode::PreferInCloud | Mode::OnlyInCloud => Locality::Cloud,
-    };
-    u8::from(locality != preferred)
-}
-
-fn state_rank(state: &TargetState) -> u8 {
-    match state {
-        TargetState::Ready => 0,
-        TargetState::Loading => 1,
-        TargetState::Cold | TargetState::Downloading => 2,
-        TargetState::Unreachable | TargetState::BreakerOpen => 3,
-        TargetState::Down(_) => 4,
+        TargetState::Down(why) => Some(DropReason::Down(why.clone())),
+        TargetState::Downloading => Some(DropReason::Downloading),
+        TargetState::BreakerOpen => Some(DropReason::BreakerOpen),
+        TargetState::Ready | TargetState::Loading | TargetState::Cold | TargetState::Unreachable => None,
     }
 }

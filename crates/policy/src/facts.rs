@@ -1,6 +1,8 @@
 //! What a request says about itself: the mode and privacy it asks for and the model it names.
 
-use crate::{Capabilities, Contradiction, InvalidTargetId, TargetId};
+use std::sync::Arc;
+
+use crate::{Capabilities, Contradiction, InvalidTargetId, TargetId, TargetProfile};
 
 /// The model name that lets Tidegate choose the target.
 pub const AUTO_MODEL: &str = "auto";
@@ -291,6 +293,19 @@ pub struct ConversationFacts {
     pub cached_tokens: u64,
 }
 
+/// What was learned from requests that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryFacts {
+    /// Running mean of the tokens of an answer, by id of the route.
+    pub output_tokens: Arc<[(Arc<str>, f64)]>,
+}
+
+impl Default for HistoryFacts {
+    fn default() -> Self {
+        Self { output_tokens: Arc::from([]) }
+    }
+}
+
 /// Everything a decision knows beside the targets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -306,4 +321,21 @@ pub struct Facts {
     pub budget: BudgetFacts,
     /// The conversation so far.
     pub conversation: ConversationFacts,
+    /// What earlier requests taught.
+    pub history: HistoryFacts,
+}
+
+impl Facts {
+    /// The class that holds: the stricter of what the request says and what its conversation has been.
+    #[must_use]
+    pub fn effective_privacy(&self) -> Privacy {
+        self.conversation.strictest_privacy.map_or(self.request.privacy, |seen| seen.max(self.request.privacy))
+    }
+
+    /// The predicted quality of a target, else the one configured for it.
+    #[must_use]
+    pub fn quality(&self, profile: &TargetProfile) -> Option<f64> {
+        let predicted = self.signals.quality.iter().find(|(id, _)| *id == profile.id);
+        predicted.map(|(_, quality)| *quality).or(profile.quality)
+    }
 }

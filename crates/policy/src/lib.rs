@@ -1,24 +1,49 @@
-//! The vocabulary of a decision (facts, target, plan, attempt, outcome) and the decision itself.
+//! The vocabulary of a decision (facts, target, plan, attempt, outcome), the language of policies, and the decision itself.
 //!
-//! Two steps: [`Placement`] says where a request may go and is hard; [`decide`] says where it is best
-//! served within that. [`next_step`] says what follows a failed attempt. Everything here is a pure function
-//! of values: no async, I/O, clocks, randomness or globals, and no knowledge of any wire format.
+//! Two steps: [`Placement`] says where a request may go and is hard; the routes of a [`Policy`] say where it is best
+//! served within that. [`decide`] takes both. [`next_step`] says what follows a failed attempt. Everything here is a pure
+//! function of values: no async, I/O, clocks, randomness or globals, and no knowledge of any wire format.
 
+mod compile;
+mod condition;
 mod decide;
+mod document;
+mod drop_reason;
+mod estimate;
+mod expectation;
 mod facts;
+mod lint;
+mod objective;
 mod outcome;
+mod overrides;
 mod placement;
 mod plan;
+mod problem;
+mod route;
+mod sticky;
 mod target;
 
+pub use compile::{CANDIDATES_MAX, POLICY_VERSION, Policy, RULE_ID_BYTES_MAX, RULES_MAX, TESTS_MAX};
+pub use condition::*;
 pub use decide::{Refusal, decide};
-pub use facts::{
-    AUTO_MODEL, Api, BudgetFacts, CallerFacts, Connectivity, ConversationFacts, Facts, Mode, ModelAsked, MomentFacts,
-    Privacy, RequestFacts, SignalFacts, UnknownWord,
+pub use document::{
+    AllowDocument, ExpectDocument, FactValue, LimitsDocument, PlacementDocument, PolicyDocument, RouteDocument,
+    StickinessDocument, SwitchCostDocument, TestDocument, TestTargetDocument, WhenNoneDocument,
 };
+pub use drop_reason::{DropReason, Limit};
+pub use estimate::{Estimate, OUTPUT_RESERVE_TOKENS, OUTPUT_TOKENS_DEFAULT};
+pub use expectation::{Difference, TestCase};
+pub use facts::{
+    AUTO_MODEL, Api, BudgetFacts, CallerFacts, Connectivity, ConversationFacts, Facts, HistoryFacts, Mode, ModelAsked,
+    MomentFacts, Privacy, RequestFacts, SignalFacts, UnknownWord,
+};
+pub use objective::Objective;
 pub use outcome::{NextStep, Outcome, TRIES_PER_TARGET_MAX, next_step};
-pub use placement::{Contradiction, Placement, PlacementCause};
-pub use plan::{Attempt, Candidate, DropReason, Dropped, Plan, Rule};
+pub use placement::{Contradiction, MatchedRule, Placement, PlacementCause};
+pub use plan::{Attempt, Dropped, PassedOver, Plan, Rule, Stay};
+pub use problem::{Problem, Severity};
+pub use route::{MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Selector};
+pub use sticky::{Stickiness, StickyBy};
 pub use target::{
     Capabilities, InvalidTargetId, Latency, Locality, Prediction, Price, TARGET_ID_BYTES_MAX, TargetFacts, TargetId,
     TargetProfile, TargetState,

@@ -1,143 +1,199 @@
 //! The result of a decision: which targets are tried in which order, and why the others are not.
 
-use crate::{Locality, Placement, PlacementCause, TargetFacts, TargetId};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{DropReason, Estimate, Limit, Locality, Objective, Placement, TargetFacts, TargetId, TargetProfile};
 
 /// One target to try. Made only inside a [`Plan`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
-    target: TargetId,
-    locality: Locality,
+    profile: Arc<TargetProfile>,
+    estimate: Estimate,
+    ttft_deadline: Option<Duration>,
 }
 
 impl Attempt {
     /// The target to try.
     #[must_use]
     pub fn target(&self) -> &TargetId {
-        &self.target
+        &self.profile.id
     }
 
     /// Where it runs.
     #[must_use]
     pub fn locality(&self) -> Locality {
-        self.locality
-    }
-}
-
-/// Why a target is not in the plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DropReason {
-    /// The request may not go where this target runs.
-    Placement(PlacementCause),
-    /// The caller named another model.
-    NotTheModelAsked,
-    /// The target cannot answer; the text says why.
-    Down(String),
-}
-
-impl DropReason {
-    /// A short stable word, for metrics and `/v1/route`.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Placement(PlacementCause::Privacy) => "forbidden_by_privacy",
-            Self::Placement(PlacementCause::Mode) => "forbidden_by_mode",
-            Self::NotTheModelAsked => "not_the_model_asked",
-            Self::Down(_) => "down",
-        }
+        self.profile.locality
     }
 
-    /// One sentence for a person.
+    /// What is fixed of the target.
     #[must_use]
-    pub fn explain(&self) -> String {
-        match self {
-            Self::Placement(PlacementCause::Privacy) => "the privacy class keeps this request on the device".into(),
-            Self::Placement(PlacementCause::Mode) => "the mode forbids this locality".into(),
-            Self::NotTheModelAsked => "the request names another model".into(),
-            Self::Down(why) => why.clone(),
-        }
+    pub fn profile(&self) -> &Arc<TargetProfile> {
+        &self.profile
+    }
+
+    /// What the attempt is expected to cost and to take.
+    #[must_use]
+    pub fn estimate(&self) -> &Estimate {
+        &self.estimate
+    }
+
+    /// How long to wait for the first token before the next attempt; `None` on the last one, which is never cut short by
+    /// an objective.
+    #[must_use]
+    pub fn ttft_deadline(&self) -> Option<Duration> {
+        self.ttft_deadline
     }
 }
 
 /// A target left out of the plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dropped {
     /// The target.
-    pub target: TargetId,
-    /// Where it runs.
-    pub locality: Locality,
+    pub profile: Arc<TargetProfile>,
     /// Why it is not tried.
     pub reason: DropReason,
 }
 
-/// What decided the order of the attempts. Low cardinality: it stands in `x-tidegate-reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What chose the candidates and their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// The caller named one target.
     PinnedModel,
-    /// The privacy class left only the device.
-    Privacy,
-    /// The mode of the request.
-    Mode(crate::Mode),
+    /// A route of the policy.
+    Route {
+        /// Its id.
+        id: Arc<str>,
+        /// Its objective.
+        objective: Objective,
+    },
+    /// No route of the policy matched.
+    NoRoute,
 }
 
 impl Rule {
-    /// The word after `rule=`.
+    /// The word after `rule=`: the id of the route, or a built-in. Low cardinality: it stands in `x-tidegate-reason`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::PinnedModel => "pinned_model",
+            Self::Route { id, .. } => id,
+            Self::NoRoute => "no_route",
+        }
+    }
+
+    /// The objective of the route that fired.
+    #[must_use]
+    pub fn objective(&self) -> Option<Objective> {
+        match self {
+            Self::Route { objective, .. } => Some(*objective),
+            Self::PinnedModel | Self::NoRoute => None,
+        }
+    }
+}
+
+/// A route whose condition could not be evaluated, so that it was passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its id.
+    pub route: Arc<str>,
+    /// Which fact was absent, or what failed.
+    pub failed: String,
+}
+
+/// Why the conversation stayed where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// The request is a turn inside a tool loop.
+    ToolLoop,
+    /// No other target is better by more than the switch cost.
+    SwitchCost,
+}
+
+impl Stay {
+    /// The word used in `/v1/route`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::PinnedModel => "pinned_model",
-            Self::Privacy => "privacy",
-            Self::Mode(mode) => mode.as_str(),
+            Self::ToolLoop => "tool_loop",
+            Self::SwitchCost => "switch_cost",
         }
     }
 }
 
 /// A target that the decision would like to try, or would not and why.
 #[derive(Clone, Debug)]
-pub struct Candidate<'a> {
-    /// The target.
-    pub facts: &'a TargetFacts,
-    /// `None` to try it, else why not.
-    pub dropped: Option<DropReason>,
+pub(crate) struct Candidate<'a> {
+    pub(crate) facts: &'a TargetFacts,
+    pub(crate) estimate: Estimate,
+    pub(crate) dropped: Option<DropReason>,
 }
 
 /// What to try, in order. An attempt that [`Placement`] forbids cannot be in it: the fields are private and
 /// [`Plan::new`] turns every candidate that may not be used into a drop.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     placement: Placement,
     rule: Rule,
     attempts: Vec<Attempt>,
     dropped: Vec<Dropped>,
+    pub(crate) passed_over: Vec<PassedOver>,
+    pub(crate) stay: Option<Stay>,
+    pub(crate) relaxed: Option<Limit>,
+    pub(crate) refusal: Option<Arc<str>>,
+    pub(crate) hedge_after: Option<Duration>,
+}
+
+/// How many attempts a plan may hold, and how long each but the last may wait for its first token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) attempts_max: usize,
+    pub(crate) ttft_deadline: Option<Duration>,
 }
 
 impl Plan {
     /// Builds a plan from candidates in the order of preference. Placement is applied here, whatever the
     /// candidates say, and comes before any other reason for a drop.
-    #[must_use]
-    pub fn new(placement: Placement, rule: Rule, candidates: Vec<Candidate<'_>>) -> Self {
-        let mut plan = Self { placement, rule, attempts: Vec::new(), dropped: Vec::new() };
-        for Candidate { facts, dropped } in candidates {
-            let (target, locality) = (facts.id().clone(), facts.locality());
-            let forbidden = placement.forbids(locality).map(DropReason::Placement);
-            match forbidden.or(dropped) {
-                Some(reason) => plan.dropped.push(Dropped { target, locality, reason }),
-                None => plan.attempts.push(Attempt { target, locality }),
+    pub(crate) fn new(placement: Placement, rule: Rule, candidates: Vec<Candidate<'_>>, bounds: Bounds) -> Self {
+        let (mut attempts, mut dropped) = (Vec::with_capacity(candidates.len()), Vec::with_capacity(candidates.len()));
+        for candidate in candidates {
+            let profile = Arc::clone(&candidate.facts.profile);
+            let beyond = (attempts.len() >= bounds.attempts_max)
+                .then_some(DropReason::BeyondMaxAttempts { limit: bounds.attempts_max });
+            match placement.forbids(&profile).or(candidate.dropped).or(beyond) {
+                Some(reason) => dropped.push(Dropped { profile, reason }),
+                None => {
+                    let (estimate, ttft_deadline) = (candidate.estimate, bounds.ttft_deadline);
+                    attempts.push(Attempt { profile, estimate, ttft_deadline });
+                }
             }
         }
-        plan
+        if let Some(last) = attempts.last_mut() {
+            last.ttft_deadline = None;
+        }
+        Self {
+            placement,
+            rule,
+            attempts,
+            dropped,
+            passed_over: Vec::new(),
+            stay: None,
+            relaxed: None,
+            refusal: None,
+            hedge_after: None,
+        }
     }
 
     /// Where the request may go; `dispatch` checks every connection against it once more.
     #[must_use]
-    pub fn placement(&self) -> Placement {
-        self.placement
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// What decided the order.
     #[must_use]
-    pub fn rule(&self) -> Rule {
-        self.rule
+    pub fn rule(&self) -> &Rule {
+        &self.rule
     }
 
     /// The targets to try, best first; empty when none can answer.
@@ -150,5 +206,45 @@ impl Plan {
     #[must_use]
     pub fn dropped(&self) -> &[Dropped] {
         &self.dropped
+    }
+
+    /// Routes before the one that fired whose condition could not be evaluated.
+    #[must_use]
+    pub fn passed_over(&self) -> &[PassedOver] {
+        &self.passed_over
+    }
+
+    /// Why the first attempt is the target that the conversation used before, where another would have come first.
+    #[must_use]
+    pub fn stay(&self) -> Option<Stay> {
+        self.stay
+    }
+
+    /// The limit of the route that was left aside because nothing qualified.
+    #[must_use]
+    pub fn relaxed(&self) -> Option<Limit> {
+        self.relaxed
+    }
+
+    /// The message of the route for a request that nothing qualifies for.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// When to start the second attempt beside the first one that has brought no token yet.
+    #[must_use]
+    pub fn hedge_after(&self) -> Option<Duration> {
+        self.hedge_after
+    }
+
+    /// The short form of the account for `x-tidegate-reason`: `rule=<id>`, and what narrowed the placement.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let rule = self.rule.as_str();
+        match self.placement.narrowed_by() {
+            None => format!("rule={rule}"),
+            Some(cause) => format!("rule={rule}; placement={}", cause.as_str()),
+        }
     }
 }

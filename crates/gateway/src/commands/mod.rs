@@ -1,6 +1,8 @@
 //! The commands of the binary, one function each.
 
 mod artifacts;
+mod check;
+mod explain;
 mod up;
 
 use std::io::Write;
@@ -8,9 +10,11 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::config::{Config, DEFAULT_YAML};
+use crate::config::DEFAULT_YAML;
 
 pub(crate) use artifacts::artifacts;
+pub(crate) use check::check;
+pub(crate) use explain::explain;
 pub(crate) use up::up;
 
 /// Writes the built-in configuration to `file`.
@@ -29,19 +33,5 @@ pub(crate) fn init(file: &Path, force: bool) -> anyhow::Result<()> {
     };
     opened.write_all(DEFAULT_YAML.as_bytes()).with_context(|| format!("{} cannot be written", file.display()))?;
     say!("wrote {0}; start with: tidegate up --config {0}", file.display());
-    Ok(())
-}
-
-/// Validates a configuration.
-pub(crate) fn check(file: Option<&Path>) -> anyhow::Result<()> {
-    let config = Config::load(file)?;
-    let name = file.map_or("built-in default".into(), Path::to_string_lossy);
-    say!("{name}: ok, {} targets", config.targets.len());
-    for target in &config.targets {
-        say!("  {}", target.id());
-    }
-    for (id, variable) in &config.disabled {
-        say!("  {id} (off: {variable} is not set)");
-    }
     Ok(())
 }

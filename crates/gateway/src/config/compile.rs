@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use policy::{Mode, Privacy};
 
-use super::raw::{RawConfig, RawLimits, RawLog, RawPath};
+use super::raw::{RawConfig, RawLimits, RawLog, RawPath, RawPolicy};
 use super::target::compile_target;
 use super::trust::compile_trust;
 use super::yaml::{Document, Problem};
+use crate::policies::PolicySources;
+
 use super::{Config, Env, Limits, LogConfig, LogFormat};
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
@@ -20,6 +22,8 @@ const TARGETS_MAX: usize = 256;
 /// What checking needs at every place: the file, the environment and the list of problems.
 pub(super) struct Check<'a> {
     pub document: &'a Document,
+    /// The folder that relative paths are taken from.
+    pub folder: &'a Path,
     pub env: Env<'a>,
     pub problems: &'a mut Vec<Problem>,
 }
@@ -56,8 +60,14 @@ impl Check<'_> {
     }
 }
 
-pub(super) fn compile(raw: RawConfig, document: &Document, env: Env<'_>, problems: &mut Vec<Problem>) -> Config {
-    let mut check = Check { document, env, problems };
+pub(super) fn compile(
+    raw: RawConfig,
+    document: &Document,
+    folder: &Path,
+    env: Env<'_>,
+    problems: &mut Vec<Problem>,
+) -> Config {
+    let mut check = Check { document, folder, env, problems };
     let listen = address(&mut check, "listen", raw.listen.as_deref(), 8787);
     let admin_listen = address(&mut check, "admin_listen", raw.admin_listen.as_deref(), 8788);
     if listen == admin_listen && listen.port() != 0 {
@@ -100,8 +110,10 @@ pub(super) fn compile(raw: RawConfig, document: &Document, env: Env<'_>, problem
     if ids.is_empty() && check.problems.is_empty() {
         check.problem("targets", "is empty; at least one target is needed");
     }
+    let policy = policy_sources(&mut check, raw.policy);
     Config {
         listen,
+        policy,
         admin_listen,
         mode,
         privacy,
@@ -124,6 +136,18 @@ fn address(check: &mut Check<'_>, path: &str, text: Option<&str>, port: u16) -> 
         check.problem(path, format!("{text:?} is not an address and port such as 127.0.0.1:{port}"));
         default
     })
+}
+
+/// The files of the policies; a relative path is taken from the folder of the configuration.
+fn policy_sources(check: &mut Check<'_>, raw: RawPolicy) -> PolicySources {
+    let mut file = |key: &str, path: Option<String>| {
+        let file = check.folder.join(path?);
+        if !file.is_file() {
+            check.problem(&format!("policy.{key}"), format!("{} is not a file", file.display()));
+        }
+        Some(file)
+    };
+    PolicySources { file: file("file", raw.file), shadow: file("shadow", raw.shadow) }
 }
 
 fn existing_file(check: &mut Check<'_>, path: &str, raw: RawPath) -> Option<PathBuf> {

@@ -10,7 +10,7 @@ mod raw;
 mod secret;
 mod target;
 mod trust;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +22,7 @@ use std::time::Duration;
 use dispatch::Timeouts;
 use policy::{Locality, Mode, Privacy, TargetId, TargetProfile};
 
+use crate::policies::PolicySources;
 pub(crate) use secret::Secret;
 pub(crate) use trust::{CallerTrust, Claim, Trust};
 use yaml::Problem;
@@ -42,6 +43,8 @@ pub(crate) struct Config {
     pub privacy: Privacy,
     /// What callers may say about their requests.
     pub trust: Trust,
+    /// Where the policies come from.
+    pub policy: PolicySources,
     /// The targets, in order of preference.
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.
@@ -222,14 +225,23 @@ impl Config {
         }
     }
 
+    /// The built-in configuration on a machine whose environment says nothing.
+    ///
+    /// # Errors
+    /// None, as the tests show.
+    pub(crate) fn built_in() -> Result<Self, ConfigErrors> {
+        Self::parse("built-in default", DEFAULT_YAML, &|_| None)
+    }
+
     /// Parses and checks `text`; `file` names it in errors.
     ///
     /// # Errors
     /// Every problem of the text.
     pub(crate) fn parse(file: &str, text: &str, env: Env<'_>) -> Result<Self, ConfigErrors> {
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
         let errors = |problems| ConfigErrors { file: file.to_owned(), problems };
         let (raw, document, mut problems) = yaml::read(text).map_err(errors)?;
-        let config = compile::compile(raw, &document, env, &mut problems);
+        let config = compile::compile(raw, &document, folder, env, &mut problems);
         if problems.is_empty() {
             return Ok(config);
         }

@@ -14,6 +14,7 @@ pub(crate) struct RawConfig {
     pub admin_listen: Option<String>,
     pub defaults: RawDefaults,
     pub trust: RawTrust,
+    pub policy: RawPolicy,
     pub targets: Vec<RawTarget>,
     pub limits: RawLimits,
     pub log: RawLog,
@@ -27,6 +28,13 @@ pub(crate) struct RawConfig {
 pub(crate) struct RawDefaults {
     pub mode: Option<String>,
     pub privacy: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawPolicy {
+    pub file: Option<String>,
+    pub shadow: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

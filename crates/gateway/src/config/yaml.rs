@@ -31,9 +31,21 @@ impl Problem {
 pub(crate) struct Document(Node);
 
 impl Document {
+    /// What stands at `path`, as JSON: plain scalars that read as a number, a boolean or null become one. `None` where there
+    /// is nothing.
+    pub(crate) fn json(&self, path: &str) -> Option<serde_json::Value> {
+        self.walk(path).1.map(to_json)
+    }
+
     /// A problem with the key at `path` (`targets[1].base_url`); where the key itself is missing, the position is
     /// that of the nearest thing around it.
     pub(crate) fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
+        let (at, _) = self.walk(path);
+        Problem::new(at, path, message)
+    }
+
+    /// The position of the nearest thing to `path`, and what stands there if it is all there.
+    fn walk(&self, path: &str) -> (Option<Marker>, Option<&Node>) {
         let mut node = &self.0;
         let mut at = None;
         for segment in path.split('.') {
@@ -42,12 +54,31 @@ impl Document {
             for index in indexes.split(['[', ']']).filter_map(|digits| digits.parse::<usize>().ok()) {
                 next = next.and_then(|node| node.as_sequence()).and_then(|sequence| sequence.get(index));
             }
-            let Some(found) = next else { break };
+            let Some(found) = next else { return (at, None) };
             let first_key = found.as_mapping().and_then(|mapping| mapping.keys().next());
             at = first_key.map_or(found.span(), |key| key.span()).start().copied();
             node = found;
         }
-        Problem::new(at, path, message)
+        (at, Some(node))
+    }
+}
+
+fn to_json(node: &Node) -> serde_json::Value {
+    use serde_json::Value;
+    match node {
+        Node::Sequence(sequence) => Value::Array(sequence.iter().map(to_json).collect()),
+        Node::Mapping(mapping) => {
+            Value::Object(mapping.iter().map(|(key, value)| (key.as_str().to_owned(), to_json(value))).collect())
+        }
+        Node::Scalar(scalar) => {
+            let text = scalar.as_str();
+            let plain = scalar.may_coerce().then(|| match text {
+                "" | "~" => Some(Value::Null),
+                // JSON's own spellings; a leading zero or a plus sign leave it a text.
+                _ => serde_json::from_str(text).ok().filter(|value: &Value| !value.is_object() && !value.is_array()),
+            });
+            plain.flatten().unwrap_or_else(|| Value::String(text.to_owned()))
+        }
     }
 }
 

@@ -34,7 +34,7 @@ async fn each_failure_moves_on_to_the_next_target_streaming_and_not() {
                 "{failure:?} {}",
                 reply.text
             );
-            let reason = format!("rule=prefer_on_device; fallback={word}");
+            let reason = format!("rule=device-first; fallback={word}");
             assert_eq!(reply.header("x-tidegate-reason"), reason, "{failure:?}");
             assert!(reply.text.contains("second"));
         }
@@ -55,9 +55,9 @@ async fn an_unreachable_target_is_passed_over_and_then_tried_last() {
     };
     let gateway = testkit::Gateway::start(&base.1).await;
     let reply = Reply::of(chat(&gateway, &hello())).await;
-    assert_eq!(reply.header("x-tidegate-reason"), "rule=prefer_on_device; fallback=connect_failed");
+    assert_eq!(reply.header("x-tidegate-reason"), "rule=device-first; fallback=connect_failed");
     let again = Reply::of(chat(&gateway, &hello())).await;
-    assert_eq!(again.header("x-tidegate-reason"), "rule=prefer_on_device", "the unreachable one comes last now");
+    assert_eq!(again.header("x-tidegate-reason"), "rule=device-first", "the unreachable one comes last now");
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ mod failover;
 mod lifecycle;
 mod limits;
 mod placement;
+mod policies;
+mod policy_cli;
 mod python_client;
 mod real_engine;
 mod streaming;

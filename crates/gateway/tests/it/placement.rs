@@ -23,13 +23,25 @@ async fn both() -> (ScriptedUpstream, ScriptedUpstream, Gateway) {
 async fn mode_and_privacy_choose_the_target_and_the_reply_says_so() {
     let (_device, _cloud, gateway) = both().await;
     let cases = [
-        (None, None, "device/d", "device", "rule=prefer_on_device"),
-        (Some("prefer_on_device"), None, "device/d", "device", "rule=prefer_on_device"),
-        (Some("only_on_device"), Some("public"), "device/d", "device", "rule=only_on_device"),
-        (Some("prefer_in_cloud"), None, "cloud/a", "cloud", "rule=prefer_in_cloud"),
-        (Some("only_in_cloud"), Some("internal"), "cloud/a", "cloud", "rule=only_in_cloud"),
-        (Some("prefer_in_cloud"), Some("confidential"), "device/d", "device", "rule=privacy"),
-        (Some("prefer_in_cloud"), Some("restricted"), "device/d", "device", "rule=privacy"),
+        (None, None, "device/d", "device", "rule=device-first"),
+        (Some("prefer_on_device"), None, "device/d", "device", "rule=device-first"),
+        (Some("only_on_device"), Some("public"), "device/d", "device", "rule=device-first; placement=mode"),
+        (Some("prefer_in_cloud"), None, "cloud/a", "cloud", "rule=caller-prefers-cloud"),
+        (Some("only_in_cloud"), Some("internal"), "cloud/a", "cloud", "rule=caller-prefers-cloud; placement=mode"),
+        (
+            Some("prefer_in_cloud"),
+            Some("confidential"),
+            "device/d",
+            "device",
+            "rule=caller-prefers-cloud; placement=privacy",
+        ),
+        (
+            Some("prefer_in_cloud"),
+            Some("restricted"),
+            "device/d",
+            "device",
+            "rule=caller-prefers-cloud; placement=privacy",
+        ),
     ];
     for (mode, privacy, target, locality, reason) in cases {
         let mut request = chat(&gateway, &hello());
@@ -172,9 +184,21 @@ async fn route_explains_the_plan_and_runs_nothing() {
     let (device, cloud, gateway) = both().await;
     let request = post(&http_client(), &gateway, "/v1/route", &hello()).header("x-tidegate-privacy", "restricted");
     let route = Reply::of(request).await.json();
-    assert_eq!((&route["rule"], &route["placement"]), (&json!("privacy"), &json!(["device"])));
-    let attempt = json!({"target": "device/d", "locality": "device", "state": "ready"});
-    assert_eq!(route["attempts"], json!([attempt]));
+    assert_eq!((&route["rule"], &route["placement"]), (&json!("device-first"), &json!(["device"])));
+    assert_eq!(
+        (&route["narrowed_by"], &route["reason"]),
+        (&json!("privacy"), &json!("rule=device-first; placement=privacy"))
+    );
+    let attempts = route["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 1);
+    assert_eq!(
+        [&attempts[0]["target"], &attempts[0]["locality"], &attempts[0]["state"]],
+        ["device/d", "device", "ready"]
+    );
+    assert_eq!(
+        (&route["facts"]["request.privacy"], &route["facts"]["signals.task"]),
+        (&json!("restricted"), &Value::Null)
+    );
     let dropped: &Value = &route["dropped"][0];
     assert_eq!((&dropped["target"], &dropped["reason"]), (&json!("cloud/a"), &json!("forbidden_by_privacy")));
 

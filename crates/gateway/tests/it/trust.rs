@@ -59,7 +59,7 @@ async fn no_caller_loosens_the_configured_privacy() {
 async fn no_caller_loosens_a_configured_only_mode_and_preferences_give_way() {
     let (_device, cloud, gateway) = both("defaults: {mode: only_on_device}").await;
     let reply = Reply::of(chat(&gateway, &hello()).header("x-tidegate-mode", "prefer_in_cloud")).await;
-    assert_eq!(reply.header("x-tidegate-reason"), "rule=only_on_device");
+    assert_eq!(reply.header("x-tidegate-reason"), "rule=device-first; placement=mode");
     let reply = Reply::of(chat(&gateway, &hello()).header("x-tidegate-mode", "only_in_cloud")).await;
     assert_eq!((reply.status, reply.error("code").as_str()), (400, "placement_contradiction"), "{}", reply.text);
     assert_eq!(reply.error("param"), "x-tidegate-mode");
@@ -96,7 +96,7 @@ async fn forged_headers_of_answers_change_nothing_and_go_nowhere() {
     let forged = [
         ("x-tidegate-target", "cloud/a"),
         ("x-tidegate-locality", "cloud"),
-        ("x-tidegate-reason", "rule=prefer_in_cloud"),
+        ("x-tidegate-reason", "rule=caller-prefers-cloud"),
     ];
     for mode in ["prefer_on_device", "prefer_in_cloud"] {
         let plain = Reply::of(chat(&gateway, &hello()).header("x-tidegate-mode", mode)).await;

@@ -1,0 +1,120 @@
+//! The policies in force: loaded whole or not at all, replaced in one step, never by something broken.
+
+mod file;
+mod reload;
+mod shadow;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use account::Metrics;
+use policy::Policy;
+use tracing::{error, info};
+
+use file::Finding;
+pub(crate) use file::{Context, LoadedPolicy, PolicyErrors, load_file};
+pub(crate) use reload::watch;
+pub(crate) use shadow::compare;
+
+/// Where the policies come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PolicySources {
+    /// The file of the active policy; the built-in default when absent.
+    pub file: Option<PathBuf>,
+    /// The file of a policy that is decided beside the active one and only counted.
+    pub shadow: Option<PathBuf>,
+}
+
+/// What one request is decided by, from its beginning to its end.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    /// Counts up from 1 with every successful load of this process.
+    pub generation: u64,
+    /// The policy that decides.
+    pub active: LoadedPolicy,
+    /// The policy that is only counted.
+    pub shadow: Option<LoadedPolicy>,
+}
+
+impl InForce {
+    /// The policy that decides.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.active.policy
+    }
+
+    /// What is most likely a mistake in them.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = &Finding> {
+        self.active.warnings.iter().chain(self.shadow.iter().flat_map(|shadow| &shadow.warnings))
+    }
+}
+
+/// The policies of a running gateway.
+pub(crate) struct Policies {
+    sources: PolicySources,
+    in_force: RwLock<Arc<InForce>>,
+    /// Held while loading, so that two triggers do not overtake each other; holds what the last load failed with.
+    last_error: Mutex<Option<String>>,
+}
+
+impl Policies {
+    /// Loads the policies for the first time.
+    ///
+    /// # Errors
+    /// Everything wrong with them.
+    pub(crate) fn load(sources: PolicySources, context: &Context<'_>) -> Result<Self, PolicyErrors> {
+        let in_force = RwLock::new(Arc::new(load(&sources, 1, context)?));
+        Ok(Self { sources, in_force, last_error: Mutex::new(None) })
+    }
+
+    /// The policies that a request beginning now is decided by. It keeps them to its end.
+    pub(crate) fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The files that policies are loaded from.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        [&self.sources.file, &self.sources.shadow].into_iter().flatten().map(PathBuf::as_path).collect()
+    }
+
+    /// What the last reload failed with; `None` when it succeeded.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Loads the files anew. A policy that cannot be used changes nothing: the last good one stays in force.
+    ///
+    /// # Errors
+    /// Everything wrong with the files.
+    pub(crate) fn reload(&self, context: &Context<'_>, metrics: &Metrics) -> Result<Arc<InForce>, PolicyErrors> {
+        let mut last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.in_force();
+        match load(&self.sources, before.generation + 1, context) {
+            Ok(loaded) => {
+                *last_error = None;
+                let loaded = Arc::new(loaded);
+                *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&loaded);
+                metrics.policy_reloaded(true);
+                show(&loaded, metrics);
+                info!(generation = loaded.generation, policy_hash = loaded.active.hash, "policy reloaded");
+                Ok(loaded)
+            }
+            Err(errors) => {
+                metrics.policy_reloaded(false);
+                error!(errors = %errors, generation = before.generation, "policy not reloaded; the last good one stays");
+                *last_error = Some(errors.to_string());
+                Err(errors)
+            }
+        }
+    }
+}
+
+/// Shows generation and hash in the metrics.
+pub(crate) fn show(in_force: &InForce, metrics: &Metrics) {
+    metrics.show_policy(in_force.generation, &in_force.active.hash);
+}
+
+fn load(sources: &PolicySources, generation: u64, context: &Context<'_>) -> Result<InForce, PolicyErrors> {
+    let active = load_file(sources.file.as_deref(), context)?;
+    let shadow = sources.shadow.as_deref().map(|file| load_file(Some(file), context)).transpose()?;
+    Ok(InForce { generation, active, shadow })
+}

@@ -1,0 +1,126 @@
+//! `tidegate check` and `tidegate explain` over policies.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use testkit::bin;
+
+fn tidegate(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(bin("tidegate"));
+    command.args(args).current_dir(folder).env_remove("OPENAI_API_KEY").env("TIDEGATE_HOME", folder.join("home"));
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")
+}
+
+#[test]
+fn the_shipped_policies_pass_their_own_tests() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = tidegate(folder.path(), &["check", shipped().to_str().unwrap()]);
+    let (out, err) = (text(&check.stdout), text(&check.stderr));
+    assert!(check.status.success(), "{out}{err}");
+    for name in ["default", "team-gateway", "offline-first", "strict-privacy", "cost-saver"] {
+        assert!(out.contains(&format!("{name}.yaml: ok, ")), "{name} in {out}");
+    }
+    assert_eq!(out.matches(" tests passed").count(), 5, "{out}");
+}
+
+#[test]
+fn seven_mistakes_in_a_folder_are_all_reported_each_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    let files = [
+        (
+            "a.yaml",
+            "version: 1\nplacement:\n  - id: twice\n    when: request.privcy == \"restricted\"\n    allow: {localities: [device]}\n\
+             routes:\n  - id: twice\n    candidates: [local/none]\n    objective: cheepest\n",
+        ),
+        (
+            "b.yaml",
+            "version: 1\nroutes:\n  - id: big\n    when: \"request.messages > \\\"many\\\"\"\n  - id: odd\n    colour: red\n",
+        ),
+        (
+            "c.yaml",
+            "version: 1\nroutes:\n  - id: device\n    objective: prefer_on_device\n\
+             test_targets:\n  - {id: local/m, locality: device}\n  - {id: cloud/m, locality: cloud}\n\
+             tests:\n  - name: goes to the cloud\n    expect: {target: cloud/m}\n",
+        ),
+    ];
+    for (name, text) in files {
+        std::fs::write(policies.join(name), text).unwrap();
+    }
+    // The names that candidates are checked against come from the configuration, once the rest of a file is in order.
+    std::fs::write(policies.join("d.yaml"), "version: 1\nroutes:\n  - id: r\n    candidates: [local/none]\n").unwrap();
+    let check = tidegate(folder.path(), &["check", "policies"]);
+    assert_eq!(check.status.code(), Some(78));
+    let errors = text(&check.stderr);
+    let expected = [
+        "policies/a.yaml:4:11: placement[0].when: request.privcy is no fact; did you mean request.privacy?",
+        "policies/a.yaml:7:9: routes[0].id: \"twice\" is used by an earlier rule",
+        "policies/a.yaml:9:16: routes[0].objective: \"cheepest\" is not one of",
+        "policies/b.yaml:4:12: routes[0].when: compares a int with a string",
+        "policies/b.yaml:6:5: routes[1].colour: unknown key",
+        "policies/c.yaml:9:5: tests[0]: \"goes to the cloud\" comes out differently\n    - target: cloud/m\n    + target: local/m",
+        "policies/d.yaml:4:18: routes[0].candidates[0]: there is no target \"local/none\"",
+    ];
+    for part in expected {
+        assert!(errors.contains(part), "{part}\n---\n{errors}");
+    }
+    assert!(errors.contains("    request.privcy == \"restricted\"\n    ^~~~~~~~~~~~~~"), "a caret: {errors}");
+}
+
+#[test]
+fn explain_prints_the_account_for_people_and_for_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "targets:\n  - {id: home/m, provider: openai, model: m, base_url: 'http://127.0.0.1:9/v1', locality: device}\n  \
+                  - {id: cloud/m, provider: openai, model: m, base_url: 'http://h/v1', price: {input_usd_per_mtok: 1, output_usd_per_mtok: 2}}\n";
+    std::fs::write(folder.path().join("t.yaml"), config).unwrap();
+    let body = r#"{"model":"auto","max_tokens":100,"messages":[{"role":"user","content":"the secret word is xyzzy"}]}"#;
+    std::fs::write(folder.path().join("r.json"), body).unwrap();
+    let explain = |more: &[&str]| {
+        let mut args = vec!["explain", "--config", "t.yaml", "--request", "r.json"];
+        args.extend(more);
+        tidegate(folder.path(), &args)
+    };
+    let people = text(&explain(&["-H", "x-tidegate-mode: prefer_in_cloud", "--target", "home/m=cold"]).stdout);
+    for part in [
+        "rule=caller-prefers-cloud",
+        "  1. cloud/m",
+        "cost 0.000",
+        "  2. home/m",
+        "cold",
+        "request.max_tokens",
+        "absent: ",
+    ] {
+        assert!(people.contains(part), "{part} in {people}");
+    }
+    let programs = explain(&["--json", "-H", "x-tidegate-privacy: restricted", "--fact", "moment.hour=3"]);
+    let json: serde_json::Value = serde_json::from_slice(&programs.stdout).unwrap();
+    assert_eq!(
+        (&json["attempts"][0]["target"], &json["dropped"][0]["reason"]),
+        (&"home/m".into(), &"forbidden_by_privacy".into())
+    );
+    assert_eq!((&json["facts"]["moment.hour"], &json["facts"]["signals.task"]), (&3.into(), &serde_json::Value::Null));
+    assert!(!people.contains("xyzzy") && !text(&programs.stdout).contains("xyzzy"), "no prompt text");
+
+    for (args, said) in [
+        (vec!["--fact", "request.nonsense=1"], "is not a fact"),
+        (vec!["--target", "no/body=down"], "there is no target"),
+        (vec!["-H", "x-tidegate-mode: sideways"], "x-tidegate-mode"),
+        (
+            vec!["-H", "x-tidegate-mode: only_in_cloud", "-H", "x-tidegate-privacy: restricted"],
+            "never leaves the device",
+        ),
+    ] {
+        let failed = explain(&args);
+        assert_eq!(failed.status.code(), Some(1));
+        assert!(text(&failed.stderr).contains(said), "{said} in {}", text(&failed.stderr));
+    }
+}

@@ -1,0 +1,101 @@
+//! What is allowed in a policy and yet most likely a mistake.
+
+use std::sync::Arc;
+
+use crate::route::{Route, Selector};
+use crate::{Condition, Facts, Policy, Problem, TargetFacts, TargetProfile, TargetState, Truth, Values};
+
+impl Policy {
+    /// Looks the policy over, against the targets of the configuration (also those that are switched off). An exact id that
+    /// names no target is an error; everything else is a warning.
+    #[must_use]
+    pub fn lint(&self, targets: &[Arc<TargetProfile>]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.never_matching(&mut problems);
+        for (n, rule) in self.placement.iter().enumerate() {
+            let path = format!("placement[{n}]");
+            lint_condition(&format!("{path}.when"), rule.when.as_ref(), &mut problems);
+            if let Some(providers) = &rule.providers {
+                let known = |word: &String| targets.iter().any(|target| target.provider == *word);
+                for (i, word) in providers.iter().enumerate().filter(|(_, word)| !known(word)) {
+                    let message = format!("no target has the provider {word:?}");
+                    problems.push(Problem::warning(format!("{path}.allow.providers[{i}]"), message));
+                }
+            }
+        }
+        for (n, route) in self.routes.iter().enumerate() {
+            let path = format!("routes[{n}]");
+            lint_condition(&format!("{path}.when"), route.when.as_ref(), &mut problems);
+            lint_condition(&format!("{path}.require"), route.require.as_ref(), &mut problems);
+            lint_candidates(&path, route, targets, &mut problems);
+            lint_require(&path, route, targets, &mut problems);
+        }
+        problems
+    }
+
+    /// Routes behind one that always matches, or behind one with the same condition.
+    fn never_matching(&self, problems: &mut Vec<Problem>) {
+        for (n, route) in self.routes.iter().enumerate() {
+            let path = format!("routes[{n}].when");
+            if route.when.as_ref().and_then(Condition::always) == Some(false) {
+                problems.push(Problem::warning(path, "is never true"));
+                continue;
+            }
+            let shadow = self.routes[..n].iter().find(|earlier| match (&earlier.when, &route.when) {
+                (None, _) => true,
+                (Some(earlier), _) if earlier.always() == Some(true) => true,
+                (Some(earlier), Some(later)) => normal(earlier.source()) == normal(later.source()),
+                (Some(_), None) => false,
+            });
+            if let Some(earlier) = shadow {
+                let message = format!("never decides: the earlier route {:?} matches whenever it does", &*earlier.id);
+                problems.push(Problem::warning(format!("routes[{n}].id"), message));
+            }
+        }
+        for (n, rule) in self.placement.iter().enumerate() {
+            if rule.when.as_ref().and_then(Condition::always) == Some(false) {
+                problems.push(Problem::warning(format!("placement[{n}].when"), "is never true"));
+            }
+        }
+    }
+}
+
+/// Without the spaces; enough to see that somebody pasted a condition twice.
+fn normal(source: &str) -> String {
+    source.split_whitespace().collect()
+}
+
+fn lint_condition(path: &str, condition: Option<&Condition>, problems: &mut Vec<Problem>) {
+    for fact in condition.into_iter().flat_map(Condition::facts).filter(|fact| !fact.produced) {
+        let message = format!("{} is never produced by this version: {}", fact.name, fact.when_absent);
+        problems.push(Problem::warning(path, message));
+    }
+}
+
+fn lint_candidates(path: &str, route: &Route, targets: &[Arc<TargetProfile>], problems: &mut Vec<Problem>) {
+    for (n, selector) in route.candidates.iter().enumerate() {
+        if targets.iter().any(|target| selector.selects(target)) {
+            continue;
+        }
+        let path = format!("{path}.candidates[{n}]");
+        problems.push(match selector {
+            Selector::Id(id) if !id.contains('*') => Problem::error(path, format!("there is no target {id:?}")),
+            Selector::Id(glob) => Problem::warning(path, format!("{glob:?} matches no target")),
+            Selector::Tag(glob) => Problem::warning(path, format!("no target has a tag {glob:?}")),
+        });
+    }
+}
+
+/// A requirement that none of its candidates meets even when all are ready.
+fn lint_require(path: &str, route: &Route, targets: &[Arc<TargetProfile>], problems: &mut Vec<Problem>) {
+    let Some(require) = &route.require else { return };
+    let facts = Facts::default();
+    let ready = |profile: &Arc<TargetProfile>| TargetFacts::new(Arc::clone(profile), TargetState::Ready);
+    let targets: Vec<_> = targets.iter().filter(|target| route.position(target).is_some()).map(ready).collect();
+    let values = Values::of(&facts, &targets);
+    let fits = |target: &TargetFacts| matches!(require.evaluate(&values.with_target(target)), Truth::True);
+    let depends_on_request = require.facts().iter().any(|fact| !fact.name.starts_with("target."));
+    if !targets.is_empty() && !depends_on_request && !targets.iter().any(fits) {
+        problems.push(Problem::warning(format!("{path}.require"), "no candidate meets it"));
+    }
+}

@@ -1,0 +1,146 @@
+//! What compiling and linting a policy finds.
+
+use super::*;
+
+fn problems(yaml: &str) -> Vec<String> {
+    let found = Policy::compile(&document(yaml)).expect_err("problems");
+    found.into_iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
+}
+
+fn lints(yaml: &str) -> Vec<String> {
+    let mut large = TargetProfile::new(TargetId::new("openai/large").unwrap(), Locality::Cloud);
+    large.context_tokens = Some(1000);
+    let targets = [profile("local/small", Locality::Device), Arc::new(large)];
+    let found = policy(yaml).lint(&targets);
+    found.into_iter().map(|problem| format!("{:?} {}: {}", problem.severity, problem.path, problem.message)).collect()
+}
+
+#[test]
+fn all_problems_come_in_one_run() {
+    let found = problems(
+        r#"
+version: 2
+placement:
+  - id: Bad Id
+    when: request.privcy == "x"
+    allow: {localities: [moon]}
+  - id: twice
+    allow: {}
+routes:
+  - id: twice
+    objective: best
+    limits: {max_attempts: 9, min_quality: 2}
+    when_none: {relax: max_cost_usd}
+  - id: privacy
+    candidates: []
+    when_none: {relax: nothing}
+  - when_none: {relax: min_quality, refuse: no}
+stickiness: {by: luck, ttl_s: 0, switch_cost: {usd: -1}}
+tests:
+  - name: tests nothing
+  - name: odd
+    facts: {request.nonsense: 1}
+    targets: {local/small: asleep}
+    expect: {rule: nowhere, placement_rules: [none], dropped: {local/small: bored}}
+"#,
+    );
+    let expected = [
+        "version: 2 is not known",
+        "placement[0].id: has to be 1 to 64",
+        "placement[0].when: ",
+        "placement[0].allow.localities[0]: \"moon\" is not one of",
+        "placement[1].allow: is missing",
+        "routes[0].id: \"twice\" is used",
+        "routes[0].objective: \"best\" is not one of",
+        "routes[0].limits.max_attempts: is out of range",
+        "routes[0].limits.min_quality: 2 is out of range",
+        "routes[0].when_none.relax: the route has no max_cost_usd",
+        "routes[1].id: \"privacy\" is reserved",
+        "routes[1].candidates: is empty",
+        "routes[1].when_none.relax: \"nothing\" is not one of",
+        "routes[2].id: is missing",
+        "routes[2].when_none.refuse: is given beside relax",
+        "stickiness.by: \"luck\"",
+        "stickiness.ttl_s: 0 is out of range",
+        "stickiness.switch_cost.usd: -1 is out of range",
+        "tests[0].expect: is empty",
+        "tests[1].facts.request.nonsense: is not a fact",
+        "tests[1].targets.local/small: \"asleep\"",
+        "tests[1].expect.rule: there is no route",
+        "tests[1].expect.placement_rules[0]: there is no placement rule",
+        "tests[1].expect.dropped.local/small: \"bored\"",
+    ];
+    for part in expected {
+        assert!(found.iter().any(|problem| problem.starts_with(part)), "{part} in {found:#?}");
+    }
+}
+
+#[test]
+fn lints_name_what_does_nothing() {
+    let found = lints(
+        r#"
+version: 1
+placement:
+  - {id: nobody, allow: {providers: [acme]}}
+  - {id: never, when: "false", allow: {localities: [device]}}
+routes:
+  - {id: first, when: 'request.stream', candidates: ["acme/*", local/smal]}
+  - {id: pasted, when: 'request . stream'}
+  - {id: signal, when: 'signals.task == "code"', candidates: ["tag:gpu"]}
+  - {id: require, require: target.context_tokens > 5000}
+  - {id: behind, when: 'request.stream'}
+"#,
+    );
+    let expected = [
+        "Warning placement[0].allow.providers[0]: no target has the provider \"acme\"",
+        "Warning placement[1].when: is never true",
+        "Warning routes[0].candidates[0]: \"acme/*\" matches no target",
+        "Error routes[0].candidates[1]: there is no target \"local/smal\"",
+        "Warning routes[1].id: never decides: the earlier route \"first\"",
+        "Warning routes[2].when: signals.task is never produced",
+        "Warning routes[2].candidates[0]: no target has a tag \"gpu\"",
+        "Warning routes[3].require: no candidate meets it",
+        "Warning routes[4].id: never decides",
+    ];
+    for part in expected {
+        assert!(found.iter().any(|lint| lint.starts_with(part)), "{part} in {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn a_sound_policy_has_no_lints() {
+    let found = lints("version: 1\nroutes:\n  - {id: a, when: request.stream}\n  - {id: b}\n");
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn globs_match_whole_ids() {
+    let cases = [
+        ("*", "a/b", true),
+        ("a/*", "a/b", true),
+        ("a/*", "ba/b", false),
+        ("*/b", "a/b", true),
+        ("*/b", "a/bc", false),
+        ("a*b*c", "a1b2c", true),
+        ("a*b*c", "a1c2b", false),
+        ("a/b", "a/b", true),
+        ("a/b", "a/bc", false),
+        ("a*a", "a", false),
+        ("**", "a/b", true),
+    ];
+    for (glob, id, expected) in cases {
+        let id = if id.contains('/') { id.to_owned() } else { format!("x/{id}") };
+        let glob = if glob.contains('/') || glob.starts_with('*') { glob.to_owned() } else { format!("x/{glob}") };
+        assert_eq!(Selector::parse(&glob).selects(&profile(&id, Locality::Device)), expected, "{glob} {id}");
+    }
+}
+
+#[test]
+fn tags_are_selected_by_their_own_globs() {
+    let mut tagged = TargetProfile::new(TargetId::new("a/b").unwrap(), Locality::Cloud);
+    tagged.tags = vec!["fast".to_owned(), "eu-west".to_owned()];
+    for (selector, expected) in [("tag:fast", true), ("tag:eu-*", true), ("tag:slow", false), ("fast", false)] {
+        assert_eq!(Selector::parse(selector).selects(&tagged), expected, "{selector}");
+    }
+}
