@@ -212,7 +212,6 @@ pub struct ExpectDocument {
 
 /// The value of a fact in a test: text, a number, true or false, null for absent, or a list of words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(untagged))]
 pub enum FactValue {
     /// Not known.
     Absent,

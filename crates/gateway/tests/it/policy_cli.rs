@@ -31,6 +31,32 @@ fn the_shipped_policies_pass_their_own_tests() {
     assert_eq!(out.matches(" tests passed").count(), 5, "{out}");
 }
 
+/// Every YAML block of `policies/README.md` is a whole policy with tests that pass, or marked as a fragment.
+#[test]
+fn the_examples_of_the_reference_are_policies_that_pass_their_tests() {
+    let reference = std::fs::read_to_string(shipped().join("README.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut examples, mut fragments) = (0, 0);
+    for block in reference.split("\n```yaml").skip(1) {
+        let (mark, rest) = block.split_once('\n').unwrap();
+        let (text, _) = rest.split_once("\n```").expect("the end of a block");
+        if text.starts_with("version: 1\n") {
+            assert!(mark.is_empty() && text.contains("\ntests:"), "an example has tests: {text}");
+            std::fs::write(folder.path().join(format!("example-{examples:02}.yaml")), format!("{text}\n")).unwrap();
+            examples += 1;
+        } else {
+            assert_eq!(mark, " fragment", "no whole policy, and not marked as a fragment: {text}");
+            fragments += 1;
+        }
+    }
+    assert!(examples >= 6 && fragments <= 3, "{examples} examples, {fragments} fragments");
+    let check = tidegate(folder.path(), &["check", "."]);
+    let (out, err) = (text(&check.stdout), text(&check.stderr));
+    assert!(check.status.success(), "{out}{err}");
+    assert_eq!(out.matches(" tests passed").count(), examples, "{out}");
+    assert!(!out.contains(" 0 tests passed"), "{out}");
+}
+
 #[test]
 fn seven_mistakes_in_a_folder_are_all_reported_each_with_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
