@@ -251,4 +251,6 @@ impl Config {
 }
 
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod tests;

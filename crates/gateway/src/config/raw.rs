@@ -1,4 +1,6 @@
 //! The configuration file as serde reads it: every key optional, no key unknown. Meaning is checked in `compile`.
+//!
+//! `schemas/tidegate.schema.json` is made of these types; their comments are what an editor shows.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,142 +9,239 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
+/// The configuration of Tidegate.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawConfig {
+    /// Address and port for applications; 127.0.0.1:8787 when absent. No authentication: keep it on loopback.
     pub listen: Option<String>,
+    /// Address and port for operators; 127.0.0.1:8788 when absent.
     pub admin_listen: Option<String>,
+    /// What holds for every request; a caller can tighten it and never loosen it.
     pub defaults: RawDefaults,
+    /// What callers may say about their own requests.
     pub trust: RawTrust,
+    /// The files of the policies; see policies/README.md.
     pub policy: RawPolicy,
+    /// The models, in the order of preference among equals; 1 to 256.
     pub targets: Vec<RawTarget>,
+    /// What the gateway takes at most.
     pub limits: RawLimits,
+    /// Log lines on standard error.
     pub log: RawLog,
+    /// The llama-server to use instead of the installed one.
     pub engine: RawPath,
+    /// The ONNX Runtime library to use instead of the installed one.
     pub onnxruntime: RawPath,
+    /// Where engine and models come from.
     pub artifacts: RawArtifacts,
 }
 
+/// What holds for every request.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawDefaults {
+    /// `prefer_on_device` (when absent), `only_on_device`, `prefer_in_cloud`, `only_in_cloud`. An `only_*` mode holds for all requests.
     pub mode: Option<String>,
+    /// `public`, `internal` (when absent), `confidential`, `restricted`: the least strict class of any request.
     pub privacy: Option<String>,
 }
 
+/// The policies. A relative path is taken from the folder of the configuration.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawPolicy {
+    /// The policy that decides; the built-in default when absent. Loaded again when it changes.
     pub file: Option<String>,
+    /// A policy that is decided beside it and only counted.
     pub shadow: Option<String>,
 }
 
+/// What callers may say about their own requests, by who they are.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawTrust {
+    /// Callers without a key; so far there are no others.
     pub anonymous: RawCallerTrust,
 }
 
+/// What one kind of caller may say.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawCallerTrust {
+    /// Any of `mode`, `privacy`, `tags`, `session`; all when absent. Anything else that such a caller sets is refused.
     pub may_set: Option<Vec<String>>,
 }
 
+/// One model.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawTarget {
+    /// Its name, `provider/model`.
     pub id: Option<String>,
+    /// `llama_cpp` (a worker on this device) or `openai` (any address that speaks OpenAI's chat completions).
     pub provider: Option<String>,
+    /// The target exists only where this environment variable is set.
     pub enabled_if_env: Option<String>,
+    /// llama_cpp: a model of the manifest (`tidegate artifacts list`).
     pub artifact: Option<String>,
+    /// llama_cpp: a GGUF file, instead of `artifact`.
     pub model_path: Option<String>,
+    /// Tokens of its window, prompt and answer together; llama_cpp: of each slot, 4096 when absent.
     pub context_tokens: Option<u32>,
+    /// llama_cpp: requests answered at the same time, 1 to 256; 4 when absent.
     pub slots: Option<u32>,
+    /// llama_cpp: threads; llama-server chooses when absent.
     pub threads: Option<u32>,
+    /// llama_cpp: layers kept on a GPU; llama-server chooses when absent.
     pub gpu_layers: Option<u32>,
+    /// llama_cpp: further arguments of llama-server.
     pub extra_args: Option<Vec<String>>,
+    /// llama_cpp: started at boot instead of at the first request.
     pub eager: Option<bool>,
+    /// openai: the model's name there.
     pub model: Option<String>,
+    /// openai: the address, up to and including `/v1`.
     pub base_url: Option<RawValue>,
+    /// openai: the key, as `{env: NAME}` or `{file: PATH}`.
     pub api_key: Option<RawValue>,
+    /// openai: further headers; secret ones as `{env: NAME}` or `{file: PATH}`.
     pub headers: Option<BTreeMap<String, RawValue>>,
+    /// openai: `cloud` (when absent), `network` (a machine of one's own) or `device` (a loopback address).
     pub locality: Option<String>,
+    /// How long it may take.
     pub timeouts: RawTimeouts,
+    /// Words by which policies tell targets apart, of a-z 0-9 _ . : -.
     pub tags: Option<Vec<String>>,
+    /// Where it runs, such as `eu`.
     pub region: Option<String>,
+    /// What it offers beside text, where that is not what is known of it.
     pub capabilities: RawCapabilities,
+    /// What it charges; absent, a table of known cloud models is looked up.
     pub price: Option<RawPrice>,
+    /// How likely it answers well, 0 to 1.
     pub quality: Option<f64>,
+    /// How fast it is expected to answer.
     pub latency: Option<RawLatency>,
 }
 
+/// What a target offers beside text.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawCapabilities {
+    /// Calls tools.
     pub tools: Option<bool>,
+    /// Reads images.
     pub vision: Option<bool>,
+    /// Keeps to a JSON schema.
     pub json_schema: Option<bool>,
+    /// Gives log probabilities.
     pub logprobs: Option<bool>,
 }
 
+/// US dollars per million tokens.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawPrice {
+    /// Prompt; needed.
     pub input_usd_per_mtok: Option<f64>,
+    /// Prompt that the target had cached; as the rest when absent.
     pub cached_input_usd_per_mtok: Option<f64>,
+    /// Answer; needed.
     pub output_usd_per_mtok: Option<f64>,
 }
 
+/// How fast a target is expected to answer.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawLatency {
+    /// Milliseconds to the first token, mean; needed.
     pub ttft_ms: Option<f64>,
+    /// Its standard deviation; 0 when absent.
     pub ttft_spread_ms: Option<f64>,
+    /// Tokens of the answer per second, mean; needed.
     pub tokens_per_s: Option<f64>,
+    /// Its standard deviation; 0 when absent.
     pub tokens_per_s_spread: Option<f64>,
 }
 
+/// How long a target may take, in milliseconds.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawTimeouts {
+    /// To connect (openai, 5000 when absent) or to start the worker (llama_cpp, 120000).
     pub connect_ms: Option<u64>,
+    /// To the head of the answer: 60000, or 600000 for llama_cpp.
     pub headers_ms: Option<u64>,
+    /// Between two pieces of the answer: 60000, or 300000 for llama_cpp.
     pub idle_ms: Option<u64>,
+    /// For the whole answer: 600000, or 1800000 for llama_cpp.
     pub answer_ms: Option<u64>,
 }
 
+/// What the gateway takes at most.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawLimits {
+    /// Longest body of a request, 1024 to 1073741824; 33554432 when absent.
     pub body_bytes_max: Option<u64>,
+    /// Longest header section of a request, 1024 to 1048576; 65536 when absent.
     pub header_bytes_max: Option<u64>,
+    /// Requests handled at the same time; 256 when absent. Further ones get 503.
     pub in_flight_max: Option<u64>,
+    /// Open connections; 1024 when absent.
     pub connections_max: Option<u64>,
+    /// Time for a caller to send its header; 10000 when absent.
     pub header_timeout_ms: Option<u64>,
+    /// Time for a caller to send its body; 60000 when absent.
     pub body_timeout_ms: Option<u64>,
+    /// Silence of a caller that is to read its answer; 60000 when absent.
     pub write_timeout_ms: Option<u64>,
+    /// How long an idle connection is kept; 60000 when absent.
     pub keepalive_timeout_ms: Option<u64>,
+    /// How long running requests may go on after SIGTERM; 30000 when absent.
     pub grace_period_ms: Option<u64>,
 }
 
+/// Log lines.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawLog {
+    /// `auto` (when absent: human on a terminal, JSON otherwise), `human`, `json`.
     pub format: Option<String>,
+    /// `error`, `warn`, `info` (when absent), `debug`, `trace`.
     pub level: Option<String>,
 }
 
+/// A file on this machine.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawPath {
+    /// The file.
     pub path: Option<String>,
 }
 
+/// Where engine and models come from.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawArtifacts {
+    /// A mirror of the model hub.
     pub hub_base: Option<String>,
+    /// Whether what is missing is fetched; true when absent.
     pub fetch: Option<bool>,
 }
 
@@ -152,12 +251,16 @@ pub(crate) enum RawValue {
     From(RawFrom),
 }
 
-/// Where a value comes from.
+/// Where a value comes from: `env`, with or without `default`, or `file`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawFrom {
+    /// An environment variable.
     pub env: Option<String>,
+    /// What holds where the variable is not set.
     pub default: Option<String>,
+    /// A file.
     pub file: Option<String>,
 }
 
