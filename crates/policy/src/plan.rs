@@ -130,7 +130,7 @@ pub(crate) struct Candidate<'a> {
 }
 
 /// What to try, in order. An attempt that [`Placement`] forbids cannot be in it: the fields are private and
-/// [`Plan::new`] turns every candidate that may not be used into a drop.
+/// `Plan::new` turns every candidate that may not be used into a drop.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     placement: Placement,
