@@ -5,7 +5,7 @@ use std::time::Instant;
 use account::RequestOutcome;
 use dispatch::{Answer, Content};
 use pingora_core::protocols::http::ServerSession;
-use policy::{Plan, decide};
+use policy::{Plan, Rule, decide};
 use wire::{ApiError, ChatRequest};
 
 use crate::gateway::Gateway;
@@ -63,8 +63,8 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
                 let read = settling.prompt_tokens().unwrap_or(gathered.facts.request.prompt_tokens);
                 let (answered, now) = (Some((target, read)), Instant::now());
                 gateway.conversations.remember(&gathered.thread, gathered.class(), answered, stickiness.ttl, now);
-                if let Some(tokens) = settling.output_tokens() {
-                    gateway.history.answered(plan.rule().as_str(), tokens);
+                if let (Rule::Route { id, .. }, Some(tokens)) = (plan.rule(), settling.output_tokens()) {
+                    gateway.history.answered(id, tokens);
                 }
             }
         }

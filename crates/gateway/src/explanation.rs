@@ -32,6 +32,8 @@ pub(crate) struct Explanation {
     stay: Option<&'static str>,
     relaxed: Option<&'static str>,
     refusal: Option<String>,
+    /// Planned; nothing acts on it yet.
+    hedge_after_ms: Option<u128>,
     attempts: Vec<Kept>,
     dropped: Vec<Left>,
 }
@@ -123,6 +125,7 @@ impl Explanation {
             stay: plan.stay().map(policy::Stay::as_str),
             relaxed: plan.relaxed().map(policy::Limit::as_str),
             refusal: plan.refusal().map(str::to_owned),
+            hedge_after_ms: plan.hedge_after().map(|after| after.as_millis()),
             attempts: kept.collect(),
             dropped: left.collect(),
         }
@@ -168,6 +171,7 @@ impl fmt::Display for Explanation {
             ("stay", self.stay.map(str::to_owned)),
             ("relaxed", self.relaxed.map(str::to_owned)),
             ("refusal", self.refusal.clone()),
+            ("hedge", self.hedge_after_ms.map(|after| format!("after {after} ms (planned; not acted on yet)"))),
         ];
         for (name, note) in notes {
             note.iter().try_for_each(|note| writeln!(f, "{name:<11}{note}"))?;
@@ -197,8 +201,9 @@ impl Explanation {
         let width = ids.map(String::len).max().unwrap_or(0).max(6);
         writeln!(f, "\n     {:<width$}  {:<8} {:<12} estimates, or why not", "target", "locality", "state")?;
         for (n, kept) in self.attempts.iter().enumerate() {
-            let Kept { target, locality, state, estimate, .. } = kept;
-            writeln!(f, "{:>3}. {target:<width$}  {locality:<8} {state:<12} {}", n + 1, estimate.line())?;
+            let Kept { target, locality, state, estimate, ttft_deadline_ms } = kept;
+            let deadline = ttft_deadline_ms.map_or_else(String::new, |ms| format!(", first token due in {ms} ms"));
+            writeln!(f, "{:>3}. {target:<width$}  {locality:<8} {state:<12} {}{deadline}", n + 1, estimate.line())?;
         }
         for Left { target, locality, state, reason, detail } in &self.dropped {
             writeln!(f, "  -  {target:<width$}  {locality:<8} {state:<12} {reason}: {detail}")?;

@@ -247,9 +247,9 @@ impl Compiler {
         let by = match document.by.as_deref() {
             None | Some("conversation") => StickyBy::Conversation,
             Some("session") => StickyBy::Session,
-            Some("off") => StickyBy::Off,
+            Some("none") => StickyBy::None,
             Some(other) => {
-                self.error("stickiness.by", format!("{other:?} is not one of conversation, session, off"));
+                self.error("stickiness.by", format!("{other:?} is not one of conversation, session, none"));
                 StickyBy::default()
             }
         };

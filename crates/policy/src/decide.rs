@@ -105,7 +105,8 @@ fn routed(policy: &Policy, route: &Route, placement: Placement, values: &Values<
     }
     let stay = sticky::apply(&policy.stickiness, route.objective, values.facts(), &mut candidates);
     let rule = Rule::Route { id: route.id.clone(), objective: route.objective };
-    let ttft_deadline = route.limits.ttft_slo_ms.map(|ms| std::time::Duration::from_secs_f64(ms.max(0.0) / 1000.0));
+    let slo = route.limits.ttft_slo_ms.filter(|_| relaxed != Some(Limit::Ttft));
+    let ttft_deadline = slo.map(|ms| std::time::Duration::from_secs_f64(ms.max(0.0) / 1000.0));
     let bounds = Bounds { attempts_max: route.max_attempts, ttft_deadline };
     let mut plan = Plan::new(placement, rule, candidates, bounds);
     (plan.stay, plan.relaxed, plan.hedge_after) = (stay, relaxed, route.hedge_after);

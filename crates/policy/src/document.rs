@@ -115,7 +115,7 @@ pub struct WhenNoneDocument {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct StickinessDocument {
-    /// `conversation` (when absent), `session` or `off`.
+    /// `conversation` (when absent), `session` or `none`.
     pub by: Option<String>,
     /// Seconds that a conversation is remembered after its last request, 1 to 604800; 3600 when absent.
     pub ttl_s: Option<u64>,

@@ -123,12 +123,30 @@ impl ExpectDocument {
     }
 
     fn differences_of_refusal(&self, refusal: &Refusal) -> Vec<Difference> {
-        let found = refusal.to_string();
-        match &self.refused {
-            Some(expected) if found.contains(expected) => Vec::new(),
-            Some(expected) => vec![difference("refused", expected, found)],
-            None => vec![difference("refused", "a plan", found)],
+        let found = || format!("refused: {refusal}");
+        let mut differences = match &self.refused {
+            Some(expected) if refusal.to_string().contains(expected) => Vec::new(),
+            Some(expected) => vec![difference("refused", expected, refusal.to_string())],
+            None => vec![difference("refused", "a plan", refusal.to_string())],
+        };
+        // There is no plan that anything else could hold for, but that nothing is tried.
+        let words = [("target", &self.target), ("rule", &self.rule)];
+        for (what, expected) in words.into_iter().filter_map(|(what, word)| Some((what, word.as_ref()?))) {
+            differences.push(difference(what, expected, found()));
         }
+        let tried = self.attempts.as_ref().filter(|attempts| !attempts.is_empty());
+        let lists = [
+            ("attempts", tried),
+            ("placement", self.placement.as_ref()),
+            ("placement_rules", self.placement_rules.as_ref()),
+        ];
+        for (what, expected) in lists.into_iter().filter_map(|(what, list)| Some((what, list?))) {
+            differences.push(difference(what, &format!("[{}]", expected.join(", ")), found()));
+        }
+        for (id, expected) in &self.dropped {
+            differences.push(difference(&format!("dropped.{id}"), expected, found()));
+        }
+        differences
     }
 }
 

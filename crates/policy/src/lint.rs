@@ -3,20 +3,27 @@
 use std::sync::Arc;
 
 use crate::route::{Route, Selector};
-use crate::{Condition, Facts, Policy, Problem, TargetFacts, TargetProfile, TargetState, Truth, Values};
+use crate::{
+    Condition, Facts, Locality, Policy, Problem, TargetFacts, TargetId, TargetProfile, TargetState, Truth, Values,
+};
 
 impl Policy {
-    /// Looks the policy over, against the targets of the configuration (also those that are switched off). An exact id that
-    /// names no target is an error; everything else is a warning.
+    /// Looks the policy over, against the targets of the configuration. Of targets that are switched off only the ids are
+    /// known: they count for globs over ids, and where there are any, no tag and no requirement is said to match nothing. An
+    /// exact id that names no target is an error; everything else is a warning.
     #[must_use]
-    pub fn lint(&self, targets: &[Arc<TargetProfile>]) -> Vec<Problem> {
+    pub fn lint(&self, targets: &[Arc<TargetProfile>], switched_off: &[TargetId]) -> Vec<Problem> {
         let mut problems = Vec::new();
+        let switched_off: Vec<_> =
+            switched_off.iter().map(|id| TargetProfile::new(id.clone(), Locality::Cloud)).collect();
         self.never_matching(&mut problems);
         for (n, rule) in self.placement.iter().enumerate() {
             let path = format!("placement[{n}]");
             lint_condition(&format!("{path}.when"), rule.when.as_ref(), &mut problems);
             if let Some(providers) = &rule.providers {
-                let known = |word: &String| targets.iter().any(|target| target.provider == *word);
+                let known = |word: &String| {
+                    targets.iter().map(|target| &**target).chain(&switched_off).any(|target| target.provider == *word)
+                };
                 for (i, word) in providers.iter().enumerate().filter(|(_, word)| !known(word)) {
                     let message = format!("no target has the provider {word:?}");
                     problems.push(Problem::warning(format!("{path}.allow.providers[{i}]"), message));
@@ -27,8 +34,10 @@ impl Policy {
             let path = format!("routes[{n}]");
             lint_condition(&format!("{path}.when"), route.when.as_ref(), &mut problems);
             lint_condition(&format!("{path}.require"), route.require.as_ref(), &mut problems);
-            lint_candidates(&path, route, targets, &mut problems);
-            lint_require(&path, route, targets, &mut problems);
+            lint_candidates(&path, route, targets, &switched_off, &mut problems);
+            if switched_off.is_empty() {
+                lint_require(&path, route, targets, &mut problems);
+            }
         }
         problems
     }
@@ -60,9 +69,9 @@ impl Policy {
     }
 }
 
-/// Without the spaces; enough to see that somebody pasted a condition twice.
+/// Without the spaces, where these mean nothing; enough to see that somebody pasted a condition twice.
 fn normal(source: &str) -> String {
-    source.split_whitespace().collect()
+    if source.contains(['"', '\'']) { source.to_owned() } else { source.split_whitespace().collect() }
 }
 
 fn lint_condition(path: &str, condition: Option<&Condition>, problems: &mut Vec<Problem>) {
@@ -72,9 +81,17 @@ fn lint_condition(path: &str, condition: Option<&Condition>, problems: &mut Vec<
     }
 }
 
-fn lint_candidates(path: &str, route: &Route, targets: &[Arc<TargetProfile>], problems: &mut Vec<Problem>) {
+fn lint_candidates(
+    path: &str,
+    route: &Route,
+    targets: &[Arc<TargetProfile>],
+    switched_off: &[TargetProfile],
+    problems: &mut Vec<Problem>,
+) {
     for (n, selector) in route.candidates.iter().enumerate() {
-        if targets.iter().any(|target| selector.selects(target)) {
+        let mut known = targets.iter().map(|target| &**target).chain(switched_off);
+        let unknown_tags = matches!(selector, Selector::Tag(_)) && !switched_off.is_empty();
+        if unknown_tags || known.any(|target| selector.selects(target)) {
             continue;
         }
         let path = format!("{path}.candidates[{n}]");

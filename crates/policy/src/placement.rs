@@ -106,6 +106,7 @@ pub struct Placement {
     providers: Vec<Allowed>,
     regions: Vec<Allowed>,
     redact: Option<Arc<str>>,
+    narrowed_by: Option<PlacementCause>,
     matched: Vec<MatchedRule>,
 }
 
@@ -170,6 +171,9 @@ impl Placement {
         if rule.redact && self.redact.is_none() {
             self.redact = Some(Arc::clone(&rule.id));
         }
+        if rule.providers.is_some() || rule.regions.is_some() || rule.redact {
+            self.narrowed_by.get_or_insert_with(|| PlacementCause::Rule(Arc::clone(&rule.id)));
+        }
     }
 
     /// Forbids every locality that is not among `kept`; the first cause stays.
@@ -177,6 +181,7 @@ impl Placement {
         for (locality, forbidden) in Locality::ALL.iter().zip(&mut self.forbidden_by) {
             if !kept.contains(locality) && forbidden.is_none() {
                 *forbidden = Some(cause.clone());
+                self.narrowed_by.get_or_insert_with(|| cause.clone());
             }
         }
     }
@@ -219,9 +224,9 @@ impl Placement {
         &self.matched
     }
 
-    /// What first narrowed the localities: a built-in before the rules.
+    /// What first took something away: a built-in before the rules.
     #[must_use]
     pub fn narrowed_by(&self) -> Option<&PlacementCause> {
-        self.forbidden_by.iter().rev().flatten().next()
+        self.narrowed_by.as_ref()
     }
 }

@@ -12,7 +12,7 @@ pub enum StickyBy {
     /// Only by the session that the caller names.
     Session,
     /// Targets are chosen anew for every request. The privacy of a conversation is remembered all the same.
-    Off,
+    None,
 }
 
 /// The `stickiness` part of a policy.
@@ -53,7 +53,7 @@ pub(crate) fn apply(
     facts: &Facts,
     candidates: &mut [Candidate<'_>],
 ) -> Option<Stay> {
-    if stickiness.by == StickyBy::Off {
+    if stickiness.by == StickyBy::None {
         return None;
     }
     let previous = facts.conversation.previous_target.as_ref()?;

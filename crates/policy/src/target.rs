@@ -232,11 +232,11 @@ pub struct TargetProfile {
 
 impl TargetProfile {
     /// A target of which only name and place are known: offers everything, price, window, quality and speed unknown
-    /// (free on the device).
+    /// (free on machines of one's own).
     #[must_use]
     pub fn new(id: TargetId, locality: Locality) -> Self {
         let provider = id.as_str().split('/').next().unwrap_or_default().to_owned();
-        let price = (locality == Locality::Device).then_some(Price::FREE);
+        let price = (locality != Locality::Cloud).then_some(Price::FREE);
         Self {
             id,
             locality,

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use policy::{
-    Difference, Facts, Locality, Policy, PolicyDocument, Problem, Severity, TargetFacts, TargetId, TargetProfile,
-    TargetState,
+    Difference, Facts, Policy, PolicyDocument, Problem, Severity, TargetFacts, TargetId, TargetProfile, TargetState,
 };
 use sha2::{Digest, Sha256};
 
@@ -30,15 +29,14 @@ pub(crate) struct Context<'a> {
     /// The configured targets, in order.
     pub targets: Vec<Arc<TargetProfile>>,
     /// Targets of the configuration that are switched off; globs may name them.
-    pub disabled: Vec<Arc<TargetProfile>>,
+    pub disabled: Vec<TargetId>,
 }
 
 impl<'a> Context<'a> {
     /// The targets of a configuration.
     pub(crate) fn of(config: &'a Config) -> Self {
         let targets = config.targets.iter().map(|target| Arc::clone(&target.profile)).collect();
-        let profile = |(id, _): &(String, String)| Some(TargetProfile::new(TargetId::new(id).ok()?, Locality::Cloud));
-        let disabled = config.disabled.iter().filter_map(profile).map(Arc::new).collect();
+        let disabled = config.disabled.iter().filter_map(|(id, _)| TargetId::new(id).ok()).collect();
         Self { config, targets, disabled }
     }
 }
@@ -165,8 +163,9 @@ pub(crate) fn load_text(name: &str, text: &str, context: &Context<'_>) -> Result
         }
     };
     if let Some(policy) = &compiled {
-        let known: Vec<_> = context.targets.iter().chain(&context.disabled).cloned().collect();
-        findings.extend(policy.lint(&known).into_iter().map(|problem| reader.finding(problem)));
+        findings.extend(
+            policy.lint(&context.targets, &context.disabled).into_iter().map(|problem| reader.finding(problem)),
+        );
         findings.extend(reader.failed_tests(policy, &raw, context));
     }
     findings.sort_by_key(|finding| finding.at);

@@ -11,7 +11,7 @@ fn lints(yaml: &str) -> Vec<String> {
     let mut large = TargetProfile::new(TargetId::new("openai/large").unwrap(), Locality::Cloud);
     large.context_tokens = Some(1000);
     let targets = [profile("local/small", Locality::Device), Arc::new(large)];
-    let found = policy(yaml).lint(&targets);
+    let found = policy(yaml).lint(&targets, &[]);
     found.into_iter().map(|problem| format!("{:?} {}: {}", problem.severity, problem.path, problem.message)).collect()
 }
 
@@ -112,6 +112,26 @@ routes:
 fn a_sound_policy_has_no_lints() {
     let found = lints("version: 1\nroutes:\n  - {id: a, when: request.stream}\n  - {id: b}\n");
     assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn what_is_switched_off_may_be_named() {
+    let policy = policy(
+        "version: 1\nroutes:\n  - {id: a, when: request.stream, candidates: [cloud/off, 'cloud/*', 'tag:far'], require: target.region == \"eu\"}\n  - {id: b, candidates: [cloud/none]}\n",
+    );
+    let off = [TargetId::new("cloud/off").unwrap()];
+    let found = policy.lint(&[profile("local/small", Locality::Device)], &off);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].path.as_str(), found[0].severity), ("routes[1].candidates[0]", Severity::Error));
+}
+
+#[test]
+fn a_refusal_is_no_way_round_what_else_is_expected() {
+    let policy = policy(
+        "version: 1\nroutes: [{id: a}]\ntest_targets: [{id: x/y, locality: cloud}]\ntests:\n  - name: n\n    facts: {request.privacy: restricted, request.mode: only_in_cloud}\n    expect: {refused: never leaves, target: x/y, rule: a, placement: [cloud], dropped: {x/y: down}}\n",
+    );
+    let differences = policy.tests()[0].run(&policy, Facts::default(), &[]);
+    assert_eq!(differences.len(), 4, "{differences:?}");
 }
 
 #[test]
