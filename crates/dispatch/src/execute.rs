@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use policy::{Attempt, NextStep, Outcome, Plan, TargetFacts, TargetId, TargetProfile, next_step};
+use policy::{
+    Attempt, MAX_ATTEMPTS_MAX, NextStep, Outcome, Plan, TRIES_PER_TARGET_MAX, TargetFacts, TargetId, TargetProfile,
+    next_step,
+};
 use tracing::warn;
 use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError};
 
@@ -14,8 +17,8 @@ use crate::assemble::assemble;
 use crate::egress::{self, root_cause};
 use crate::{Answer, AttemptRecord, Content, Failure, Lead, Provider, Relay, TargetFailure, Timeouts};
 
-/// Attempts made for one request at most, retries included.
-const ATTEMPTS_MAX: usize = 6;
+/// Tries made for one request at most: every attempt of the longest plan, each with its retry.
+const TRIES_MAX: usize = MAX_ATTEMPTS_MAX * TRIES_PER_TARGET_MAX as usize;
 /// Longest body of an answer that is not a stream, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Longest error body read from a target, in bytes.
@@ -71,7 +74,7 @@ impl Dispatcher {
                 continue;
             };
             let mut tries = 0;
-            while records.len() < ATTEMPTS_MAX {
+            while records.len() < TRIES_MAX {
                 tries += 1;
                 let begun = Instant::now();
                 match self.attempt(plan, attempt, target, request).await {

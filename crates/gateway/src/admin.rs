@@ -1,5 +1,7 @@
 //! The admin port: `/healthz`, `/readyz`, `/metrics`, `/admin/reload`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
@@ -57,7 +59,7 @@ struct TargetReadiness<'a> {
 }
 
 /// Answers one admin request.
-pub(crate) async fn answer(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
+pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id: &str) {
     let header = session.req_header();
     let (path, method) = (header.uri.path().to_owned(), header.method.clone());
     if path == RELOAD_PATH {
@@ -92,7 +94,7 @@ pub(crate) async fn answer(gateway: &Gateway, session: &mut ServerSession, reque
 }
 
 /// Loads the policies anew: 200 with what is in force now, 422 with everything that is wrong with the files.
-async fn reload(gateway: &Gateway, session: &mut ServerSession, request_id: &str, method: &Method) {
+async fn reload(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id: &str, method: &Method) {
     if let Err(error) = intake::check_origin(&session.req_header().headers) {
         reply::error(session, request_id, &error).await;
         return;
@@ -101,7 +103,7 @@ async fn reload(gateway: &Gateway, session: &mut ServerSession, request_id: &str
         reply::refuse_method(session, request_id, method, "POST").await;
         return;
     }
-    let status = match gateway.reload_policies() {
+    let status = match gateway.reload_policies().await {
         Ok(_) => StatusCode::OK,
         Err(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };

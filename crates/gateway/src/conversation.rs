@@ -15,8 +15,8 @@ use lru::LruCache;
 use policy::{CallerFacts, ConversationFacts, Privacy, TargetId};
 use wire::{ChatRequest, PrefixName};
 
-/// Entries kept at most; the one that was not used for longest goes first. A conversation without a session takes one
-/// for each of its requests. With the longest names about 20 MB.
+/// Entries kept at most, of conversations that stay on the device and of others each; the one that was not used for longest
+/// goes first. A conversation takes one for each of its requests. With the longest names about 20 MB each.
 const ENTRIES_MAX: usize = 65_536;
 
 /// One name of a conversation. Callers with different keys share none.
@@ -32,30 +32,29 @@ enum Name {
     Prefix(PrefixName),
 }
 
-/// The names of one request's conversation: by all of them it is looked for, by the last it is remembered.
+/// The names of one request's conversation.
 #[derive(Clone, Debug)]
 pub(crate) struct Thread {
-    keys: Vec<Key>,
-    /// How many of the keys, from the first, the conversation is looked for by: a request that says the same as an earlier
-    /// one does not continue it.
-    sought: usize,
+    /// The session, when the caller named one.
+    session: Option<Key>,
+    /// The beginnings of the messages, shortest first; the last is the request itself.
+    beginnings: Vec<Key>,
 }
 
 impl Thread {
-    /// The session when the caller named one, else the beginnings of the messages. `by_prefix` false saves the time to
-    /// hash them, and leaves a request without a session without a conversation.
-    pub(crate) fn of(request: &ChatRequest, caller: &CallerFacts, session: Option<&str>, by_prefix: bool) -> Self {
+    /// By its messages in any case: a session that is named anew, or no longer, does not lose the class.
+    pub(crate) fn of(request: &ChatRequest, caller: &CallerFacts, session: Option<&str>) -> Self {
         let caller: Option<Arc<str>> = caller.key_id.as_deref().map(Arc::from);
         let key = |name| Key { caller: caller.clone(), name };
-        if let Some(session) = session {
-            return Self { keys: vec![key(Name::Session(session.into()))], sought: 1 };
-        }
-        if !by_prefix {
-            return Self { keys: Vec::new(), sought: 0 };
-        }
-        let keys: Vec<_> = request.prefix_names().into_iter().map(|name| key(Name::Prefix(name))).collect();
-        let sought = keys.len().saturating_sub(1);
-        Self { keys, sought }
+        let session = session.map(|session| key(Name::Session(session.into())));
+        let beginnings = request.prefix_names().into_iter().map(|name| key(Name::Prefix(name))).collect();
+        Self { session, beginnings }
+    }
+
+    /// By what it is looked for. A request that says the same as an earlier one does not continue it.
+    fn sought(&self) -> impl Iterator<Item = &Key> {
+        let earlier = self.beginnings.len().saturating_sub(1);
+        self.beginnings[..earlier].iter().chain(&self.session)
     }
 }
 
@@ -69,29 +68,59 @@ struct Entry {
 /// The memory. Every method takes how long an entry is kept after it was last used, and the time, in which it has to go
 /// forward.
 pub(crate) struct Conversations {
-    entries: Mutex<LruCache<Key, Entry>>,
+    entries: Mutex<Entries>,
+}
+
+/// Those that stay on the device are kept apart: however many others there are, they push none of them out.
+struct Entries {
+    staying: LruCache<Key, Entry>,
+    others: LruCache<Key, Entry>,
+}
+
+impl Entries {
+    /// The entry of `key` that is not over, used now.
+    fn used(&mut self, key: &Key, kept_for: Duration, now: Instant) -> Option<&mut Entry> {
+        let entries = if self.staying.contains(key) { &mut self.staying } else { &mut self.others };
+        if entries.peek(key).is_some_and(|entry| is_over(entry, kept_for, now)) {
+            entries.pop(key);
+        }
+        let entry = entries.get_mut(key)?;
+        entry.used = now;
+        Some(entry)
+    }
+
+    fn put(&mut self, key: Key, entry: Entry, kept_for: Duration, now: Instant) {
+        let stays = entry.privacy.stays_on_device();
+        if stays {
+            self.others.pop(&key);
+        }
+        let entries = if stays { &mut self.staying } else { &mut self.others };
+        entries.put(key, entry);
+        let oldest_is_over =
+            |entries: &LruCache<Key, Entry>| entries.peek_lru().is_some_and(|(_, entry)| is_over(entry, kept_for, now));
+        while entries.len() > ENTRIES_MAX || oldest_is_over(entries) {
+            entries.pop_lru();
+        }
+    }
 }
 
 impl Conversations {
     /// An empty memory.
     pub(crate) fn new() -> Self {
-        Self { entries: Mutex::new(LruCache::unbounded()) }
+        let entries = Entries { staying: LruCache::unbounded(), others: LruCache::unbounded() };
+        Self { entries: Mutex::new(entries) }
     }
 
-    /// What is known of the conversation of `thread`: of all names the strictest class, of the longest that was answered
-    /// the target. Counts as use.
+    /// What is known of the conversation of `thread`: of all its names the strictest class; the target of its session, else
+    /// of the longest beginning that was answered. Counts as use.
     pub(crate) fn recall(&self, thread: &Thread, kept_for: Duration, now: Instant) -> ConversationFacts {
         let mut entries = self.entries();
         let mut facts = ConversationFacts::default();
-        for key in &thread.keys[..thread.sought] {
-            let Some(entry) = entries.get_mut(key) else { continue };
-            if is_over(entry, kept_for, now) {
-                entries.pop(key);
-                continue;
-            }
-            entry.used = now;
+        for key in thread.sought() {
+            let Some(entry) = entries.used(key, kept_for, now) else { continue };
             facts.strictest_privacy = facts.strictest_privacy.max(Some(entry.privacy));
-            if let Some((target, tokens)) = &entry.answered {
+            let decides_target = thread.session.is_none() || thread.session.as_ref() == Some(key);
+            if let (Some((target, tokens)), true) = (&entry.answered, decides_target) {
                 facts.previous_target = Some(target.clone());
                 facts.cached_tokens = *tokens;
             }
@@ -100,8 +129,9 @@ impl Conversations {
     }
 
     /// Remembers the class that holds for a request (the stricter of what it says and what was recalled), and who
-    /// answered it with how many tokens of prompt. To be called as soon as the class is known, and again with the
-    /// answer: the class holds for the conversation whether or not an answer comes. It can only grow stricter.
+    /// answered it with how many tokens of prompt. To be called as soon as a class stricter than the configured one is
+    /// known, and again with the answer: the class holds for the conversation whether or not an answer comes. It can only
+    /// grow stricter.
     pub(crate) fn remember(
         &self,
         thread: &Thread,
@@ -110,24 +140,19 @@ impl Conversations {
         kept_for: Duration,
         now: Instant,
     ) {
-        let Some(key) = thread.keys.last() else { return };
         let mut entries = self.entries();
-        let new = || Entry { privacy: class, answered: None, used: now };
-        let entry = entries.get_or_insert_mut(key.clone(), new);
-        if is_over(entry, kept_for, now) {
-            *entry = new();
-        }
-        entry.used = now;
-        entry.privacy = entry.privacy.max(class);
-        if answered.is_some() {
-            entry.answered = answered;
-        }
-        while entries.len() > ENTRIES_MAX || entries.peek_lru().is_some_and(|(_, e)| is_over(e, kept_for, now)) {
-            entries.pop_lru();
+        for key in thread.session.iter().chain(thread.beginnings.last()) {
+            let known = entries.used(key, kept_for, now).cloned();
+            let mut entry = known.unwrap_or(Entry { privacy: class, answered: None, used: now });
+            entry.privacy = entry.privacy.max(class);
+            if answered.is_some() {
+                entry.answered.clone_from(&answered);
+            }
+            entries.put(key.clone(), entry, kept_for, now);
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, LruCache<Key, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         // Every change is made in one step; a panic leaves nothing half done.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,12 +175,12 @@ mod tests {
     }
 
     fn by_prefix(contents: &[&str]) -> Thread {
-        Thread::of(&request(contents), &CallerFacts::default(), None, true)
+        Thread::of(&request(contents), &CallerFacts::default(), None)
     }
 
     fn by_session(session: &str, key: Option<&str>) -> Thread {
         let caller = CallerFacts { key_id: key.map(str::to_owned), ..CallerFacts::default() };
-        Thread::of(&request(&["x"]), &caller, Some(session), true)
+        Thread { beginnings: Vec::new(), ..Thread::of(&request(&["x"]), &caller, Some(session)) }
     }
 
     fn target(id: &str) -> TargetId {
@@ -207,12 +232,32 @@ mod tests {
         assert!(memory.recall(&by_session("s", Some("one")), MINUTE, now).strictest_privacy.is_some());
     }
 
+    /// A session named anew, or left out, neither loses the class nor takes the target along.
     #[test]
-    fn without_a_session_and_without_prefixes_nothing_is_remembered() {
+    fn a_session_loses_no_class() {
         let (memory, now) = (Conversations::new(), Instant::now());
-        let thread = Thread::of(&request(&["a"]), &CallerFacts::default(), None, false);
-        memory.remember(&thread, Privacy::Restricted, None, MINUTE, now);
-        assert_eq!(memory.recall(&thread, MINUTE, now), ConversationFacts::default());
+        let of = |contents: &[&str], session| Thread::of(&request(contents), &CallerFacts::default(), session);
+        memory.remember(&of(&["a"], Some("s")), Privacy::Restricted, Some((target("x/1"), 5)), MINUTE, now);
+        for session in [None, Some("t")] {
+            let facts = memory.recall(&of(&["a", "answer", "b"], session), MINUTE, now);
+            assert_eq!(facts.strictest_privacy, Some(Privacy::Restricted), "{session:?}");
+        }
+        let other = memory.recall(&of(&["a", "answer", "b"], Some("t")), MINUTE, now);
+        assert_eq!(other.previous_target, None);
+        assert_eq!(memory.recall(&of(&["z"], Some("s")), MINUTE, now).previous_target, Some(target("x/1")));
+    }
+
+    #[test]
+    fn conversations_that_stay_are_not_pushed_out_by_others() {
+        let (memory, now) = (Conversations::new(), Instant::now());
+        memory.remember(&by_session("kept", None), Privacy::Confidential, None, MINUTE, now);
+        let other = by_session("other", None);
+        for n in 0..ENTRIES_MAX {
+            let session = Some(Key { caller: None, name: Name::Session(n.to_string().into()) });
+            memory.remember(&Thread { session, ..other.clone() }, Privacy::Internal, None, MINUTE, now);
+        }
+        let facts = memory.recall(&by_session("kept", None), MINUTE, now);
+        assert_eq!(facts.strictest_privacy, Some(Privacy::Confidential));
     }
 
     #[test]
@@ -225,7 +270,7 @@ mod tests {
         assert_eq!(memory.recall(&thread, MINUTE, begun + 4 * MINUTE), ConversationFacts::default());
         memory.remember(&by_session("other", None), Privacy::Public, None, MINUTE, begun);
         memory.remember(&thread, Privacy::Public, None, MINUTE, begun + 4 * MINUTE);
-        assert_eq!(memory.entries().len(), 1, "what is over is removed");
+        assert_eq!(memory.entries().others.len(), 1, "what is over is removed");
     }
 
     #[test]
@@ -237,7 +282,7 @@ mod tests {
         }
         memory.recall(&session(0), MINUTE, now);
         memory.remember(&session(ENTRIES_MAX), Privacy::Internal, None, MINUTE, now);
-        assert_eq!(memory.entries().len(), ENTRIES_MAX);
+        assert_eq!(memory.entries().others.len(), ENTRIES_MAX);
         let known = |n| memory.recall(&session(n), MINUTE, now).strictest_privacy.is_some();
         assert_eq!([known(0), known(1), known(2), known(ENTRIES_MAX)], [true, false, true, true]);
     }

@@ -6,7 +6,7 @@ use account::RequestOutcome;
 use dispatch::{Answer, Content};
 use pingora_core::protocols::http::ServerSession;
 use policy::{Plan, Rule, decide};
-use wire::{ApiError, ChatRequest};
+use wire::{ApiError, ChatRequest, Usage};
 
 use crate::gateway::Gateway;
 use crate::reply::{self, Labels};
@@ -37,7 +37,9 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
     // decide; the class holds for the conversation even if this request comes to nothing
-    gateway.conversations.remember(&gathered.thread, gathered.class(), None, stickiness.ttl, deciding);
+    if gathered.class() > gateway.config.privacy {
+        gateway.conversations.remember(&gathered.thread, gathered.class(), None, stickiness.ttl, deciding);
+    }
     let decided = decide(in_force.policy(), &gathered.facts, &gathered.targets);
     policies::compare(&in_force, &gathered.facts, &gathered.targets, &decided, &gateway.metrics);
     let plan = match rescue::refused(decided, &gathered.targets) {
@@ -59,14 +61,16 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
         }
         Some(Ok(answer)) => {
             let target = answer.target.clone();
-            if relay(gateway, session, &plan, answer, &mut settling).await == RequestOutcome::Answered {
-                let read = settling.prompt_tokens().unwrap_or(gathered.facts.request.prompt_tokens);
+            // Before the last byte is written: the caller may send its next turn at once.
+            let remember = |usage: Option<Usage>| {
+                let read = usage.map_or(gathered.facts.request.prompt_tokens, |usage| usage.prompt_tokens);
                 let (answered, now) = (Some((target, read)), Instant::now());
                 gateway.conversations.remember(&gathered.thread, gathered.class(), answered, stickiness.ttl, now);
-                if let (Rule::Route { id, .. }, Some(tokens)) = (plan.rule(), settling.output_tokens()) {
-                    gateway.history.answered(id, tokens);
+                if let (Rule::Route { id, .. }, Some(usage)) = (plan.rule(), usage) {
+                    gateway.history.answered(id, usage.completion_tokens, request.max_tokens());
                 }
-            }
+            };
+            relay(gateway, session, &plan, answer, &mut settling, remember).await;
         }
     }
     // settle: when `settling` is dropped
@@ -88,7 +92,8 @@ async fn relay(
     plan: &Plan,
     answer: Answer,
     settling: &mut Settling<'_>,
-) -> RequestOutcome {
+    remember: impl FnOnce(Option<Usage>),
+) {
     let Answer { target, locality, content } = answer;
     settling.answering(&target, locality);
     let labels =
@@ -96,13 +101,14 @@ async fn relay(
     let outcome = match content {
         Content::Whole { body, usage } => {
             settling.usage(usage);
+            remember(usage);
             reply::whole(session, &labels, body).await
         }
         Content::Rejected { status, error } => {
             reply::rejected(session, &labels, &ApiError::from_upstream(status, &error)).await
         }
         Content::Stream(mut relay) => {
-            let outcome = reply::stream(session, &labels, &mut relay).await;
+            let outcome = reply::stream(session, &labels, &mut relay, remember).await;
             settling.streamed(&relay, outcome);
             if outcome == RequestOutcome::Interrupted {
                 gateway.dispatcher.observe_interruption(&labels.target, &relay);
@@ -111,7 +117,6 @@ async fn relay(
         }
     };
     settling.end(outcome);
-    outcome
 }
 
 /// `x-tidegate-reason`: the rule, and how the first attempt failed when another answered.

@@ -45,8 +45,7 @@ pub(crate) fn gather(
     let claims = Claims::read(headers, request, &config.trust.anonymous)?;
     let request_facts = request_facts(&claims, request, config)?;
     let caller = CallerFacts::default();
-    // By its messages too where targets do not stay: the class of a conversation stays in any case.
-    let thread = Thread::of(request, &caller, claims.session.as_deref(), true);
+    let thread = Thread::of(request, &caller, claims.session.as_deref());
     let targets = gateway.dispatcher.facts();
     let mut conversation = gateway.conversations.recall(&thread, stickiness.ttl, Instant::now());
     if stickiness.by == StickyBy::Session && claims.session.is_none() {
@@ -57,7 +56,7 @@ pub(crate) fn gather(
         caller,
         moment: moment::facts(&gateway.clock, &targets),
         conversation,
-        history: gateway.history.facts(),
+        history: gateway.history.facts(Instant::now()),
         ..Facts::default()
     };
     Ok(Gathered { facts, targets, thread })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use account::Metrics;
 use dispatch::Dispatcher;
@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::conversation::Conversations;
 use crate::history::History;
 use crate::moment::LocalClock;
-use crate::policies::{self, Context, InForce, Policies, PolicyErrors};
+use crate::policies::{self, Context, Policies};
 
 /// The composed gateway.
 pub(crate) struct Gateway {
@@ -50,7 +50,7 @@ impl Gateway {
             metrics,
             workers,
             conversations: Conversations::new(),
-            history: History::default(),
+            history: History::new(Instant::now()),
             policies,
             clock: LocalClock::default(),
             in_flight,
@@ -59,12 +59,15 @@ impl Gateway {
         }
     }
 
-    /// Loads the policies anew; the last good ones stay when something is wrong with the new.
+    /// Loads the policies anew, on a thread of its own; the last good ones stay when something is wrong with the new.
     ///
     /// # Errors
-    /// Everything wrong with them.
-    pub(crate) fn reload_policies(&self) -> Result<Arc<InForce>, PolicyErrors> {
-        self.policies.reload(&Context::of(&self.config), &self.metrics)
+    /// Everything wrong with them, as one text.
+    pub(crate) async fn reload_policies(self: &Arc<Self>) -> Result<(), String> {
+        let gateway = Arc::clone(self);
+        let reload = move || gateway.policies.reload(&Context::of(&gateway.config), &gateway.metrics).map(drop);
+        let done = tokio::task::spawn_blocking(reload).await.map_err(|error| error.to_string())?;
+        done.map_err(|errors| errors.to_string())
     }
 
     /// From now on not ready, and connections are closed after their request.

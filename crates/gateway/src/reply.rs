@@ -7,7 +7,7 @@ use http::{Method, StatusCode, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use policy::{Locality, TargetId};
-use wire::ApiError;
+use wire::{ApiError, Usage};
 
 use crate::until_gone;
 
@@ -37,13 +37,26 @@ pub(crate) async fn rejected(session: &mut ServerSession, labels: &Labels, error
     }
 }
 
-/// Delivers a stream event by event. A broken stream ends with an error event and without `[DONE]`.
-pub(crate) async fn stream(session: &mut ServerSession, labels: &Labels, relay: &mut Relay) -> RequestOutcome {
+/// Delivers a stream event by event. A broken stream ends with an error event and without `[DONE]`. `complete` is called with
+/// the token counts once the target has ended the stream as it should, before the caller has its last bytes.
+pub(crate) async fn stream(
+    session: &mut ServerSession,
+    labels: &Labels,
+    relay: &mut Relay,
+    complete: impl FnOnce(Option<Usage>),
+) -> RequestOutcome {
     if begin_stream(session, labels).await.is_err() {
         return RequestOutcome::CallerGone;
     }
+    let mut complete = Some(complete);
     loop {
-        match until_gone(session, relay.next()).await {
+        let next = until_gone(session, relay.next()).await;
+        if relay.end() == Some(&StreamEnd::Complete)
+            && let Some(complete) = complete.take()
+        {
+            complete(relay.usage());
+        }
+        match next {
             None => return RequestOutcome::CallerGone,
             Some(Some(events)) => {
                 if session.write_response_body(events, false).await.is_err() {

@@ -63,6 +63,6 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2])
 async fn reload_on_hangup(gateway: Arc<Gateway>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         // A failure is logged, counted and kept by the reload itself.
-        let _ = gateway.reload_policies();
+        let _ = gateway.reload_policies().await;
     }
 }

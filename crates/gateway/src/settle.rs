@@ -67,15 +67,6 @@ impl<'a> Settling<'a> {
         self.settlement.output_tokens = usage.map(|usage| usage.completion_tokens);
     }
 
-    /// Tokens of the prompt as the target counted them.
-    pub(crate) fn output_tokens(&self) -> Option<u64> {
-        self.settlement.output_tokens
-    }
-
-    pub(crate) fn prompt_tokens(&self) -> Option<u64> {
-        self.settlement.input_tokens
-    }
-
     /// Takes over what a stream brought, and corrects the record of its attempt when it did not end well.
     pub(crate) fn streamed(&mut self, relay: &Relay, outcome: RequestOutcome) {
         self.usage(relay.usage());

@@ -1,7 +1,7 @@
 //! Tags: the words by which policies tell requests and targets apart.
 
-/// Longest tag in bytes.
-pub(crate) const TAG_BYTES_MAX: usize = 64;
+use policy::TAG_BYTES_MAX;
+
 /// Most tags of one request or one target.
 pub(crate) const TAGS_MAX: usize = 32;
 
@@ -10,8 +10,7 @@ pub(crate) const TAGS_MAX: usize = 32;
 /// # Errors
 /// What a tag is. The word itself is not repeated: it may come from a caller.
 pub(crate) fn check(word: &str) -> Result<(), String> {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.:-".contains(&byte);
-    if (1..=TAG_BYTES_MAX).contains(&word.len()) && word.bytes().all(is_allowed) {
+    if policy::is_tag(word) {
         return Ok(());
     }
     Err(format!("a tag is 1 to {TAG_BYTES_MAX} lower-case letters, digits and _ . : -"))

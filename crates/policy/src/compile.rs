@@ -18,6 +18,8 @@ pub const POLICY_VERSION: u32 = 1;
 pub const RULES_MAX: usize = 500;
 /// Tests in one policy at most.
 pub const TESTS_MAX: usize = 1000;
+/// Regular expressions in one policy at most.
+pub const REGEXES_MAX: usize = 50;
 /// Candidates of one route at most.
 pub const CANDIDATES_MAX: usize = 100;
 /// Longest id of a rule in bytes; ids become header and metric label values.
@@ -68,6 +70,7 @@ impl Policy {
 pub(crate) struct Compiler {
     pub(crate) problems: Vec<Problem>,
     ids: HashSet<String>,
+    regexes: usize,
 }
 
 impl Compiler {
@@ -128,7 +131,13 @@ impl Compiler {
     fn condition(&mut self, path: &str, source: Option<&String>, scope: Scope) -> Option<Condition> {
         let source = source?;
         match Condition::compile(source, scope) {
-            Ok(condition) => Some(condition),
+            Ok(condition) => {
+                self.regexes += source.matches("matches").count();
+                if self.regexes > REGEXES_MAX {
+                    self.error(path, format!("is beyond the {REGEXES_MAX} regular expressions that a policy may hold"));
+                }
+                Some(condition)
+            }
             Err(errors) => {
                 self.problems.extend(errors.into_iter().map(|error| Problem::in_condition(path, source, error)));
                 None

@@ -196,6 +196,9 @@ fn test_case(
     if test.expect.is_empty() {
         compiler.error(format!("{path}.expect"), "is empty; the test tests nothing");
     }
+    if test.expect.refused.as_deref() == Some("") {
+        compiler.error(format!("{path}.expect.refused"), "is empty, which every message holds; give a part of it");
+    }
     if test.request.is_none() && !test.headers.is_empty() {
         compiler.error(format!("{path}.headers"), "are given without a request");
     }

@@ -21,9 +21,10 @@ mod plan;
 mod problem;
 mod route;
 mod sticky;
+mod tag;
 mod target;
 
-pub use compile::{CANDIDATES_MAX, POLICY_VERSION, Policy, RULE_ID_BYTES_MAX, RULES_MAX, TESTS_MAX};
+pub use compile::{CANDIDATES_MAX, POLICY_VERSION, Policy, REGEXES_MAX, RULE_ID_BYTES_MAX, RULES_MAX, TESTS_MAX};
 pub use condition::*;
 pub use decide::{Refusal, decide};
 pub use document::{
@@ -44,6 +45,7 @@ pub use plan::{Attempt, Dropped, PassedOver, Plan, Rule, Stay};
 pub use problem::{Problem, Severity};
 pub use route::{MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Selector};
 pub use sticky::{Stickiness, StickyBy};
+pub use tag::{TAG_BYTES_MAX, is_tag};
 pub use target::{
     Capabilities, InvalidTargetId, Latency, Locality, Prediction, Price, TARGET_ID_BYTES_MAX, TargetFacts, TargetId,
     TargetProfile, TargetState,

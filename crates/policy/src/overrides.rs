@@ -1,6 +1,7 @@
 //! Facts set by name: for the tests of a policy and for "what would happen if".
 
 use crate::document::FactValue;
+use crate::tag::{TAG_FORM, is_tag};
 use crate::{Connectivity, Facts, Mode, ModelAsked, Privacy, TargetId, TargetState};
 
 /// What comes before a target's id in the name of its predicted quality.
@@ -39,7 +40,7 @@ impl Facts {
             "model" => request.model = required(value, |word| ModelAsked::parse(word).map_err(|e| e.to_string()))?,
             "mode" => request.mode = required(value, |word| Mode::parse(word).map_err(|e| e.to_string()))?,
             "privacy" => request.privacy = required(value, privacy)?,
-            "tags" => request.tags = words(value),
+            "tags" => request.tags = tags(value)?,
             "tools" => request.needs.tools = required(value, boolean)?,
             "vision" => request.needs.vision = required(value, boolean)?,
             "json_schema" => request.needs.json_schema = required(value, boolean)?,
@@ -59,7 +60,7 @@ impl Facts {
         match field {
             "key_id" => self.caller.key_id = optional(value, text)?,
             "team" => self.caller.team = optional(value, text)?,
-            "tags" => self.caller.tags = words(value),
+            "tags" => self.caller.tags = tags(value)?,
             _ => return Err(NOT_SETTABLE.to_owned()),
         }
         Ok(())
@@ -148,6 +149,14 @@ fn optional<T>(value: &FactValue, read: impl Fn(&str) -> Result<T, String>) -> R
         FactValue::Absent => Ok(None),
         FactValue::One(word) => read(word).map(Some),
         FactValue::Many(_) => Err("is one value, not a list".to_owned()),
+    }
+}
+
+fn tags(value: &FactValue) -> Result<Vec<String>, String> {
+    let words = words(value);
+    match words.iter().find(|word| !is_tag(word)) {
+        Some(odd) => Err(format!("{odd:?} is no tag; {TAG_FORM}")),
+        None => Ok(words),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::config::Config;
-use crate::policies::{Context, LoadedPolicy, PolicyErrors, load_file};
+use crate::policies::{Context, LoadedPolicy, PolicyErrors, load_file, with_stack};
 
 /// Validates the configuration, then the policies that it names or the given ones. Says what was found in all of them.
 ///
@@ -24,7 +24,7 @@ pub(crate) fn check(file: Option<&Path>, policies: &[PathBuf]) -> anyhow::Result
     let context = Context::of(&config);
     let mut found = PolicyErrors::default();
     for path in files(&config, policies)? {
-        match load_file(path.as_deref(), &context) {
+        match with_stack(|| load_file(path.as_deref(), &context)) {
             Ok(loaded) => report(&loaded),
             Err(errors) => found.extend(errors),
         }

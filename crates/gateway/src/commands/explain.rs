@@ -12,7 +12,7 @@ use crate::cli::ExplainArgs;
 use crate::config::Config;
 use crate::explanation::Explanation;
 use crate::facts;
-use crate::policies::{Context, InForce, load_file};
+use crate::policies::{Context, InForce, load_file, with_stack};
 
 /// What is asked when no request is given.
 const EXAMPLE: &str = r#"{"model":"auto","messages":[{"role":"user","content":"Why is the sky blue?"}]}"#;
@@ -24,7 +24,7 @@ const EXAMPLE: &str = r#"{"model":"auto","messages":[{"role":"user","content":"W
 pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref())?;
     let file = args.policy.as_deref().or(config.policy.file.as_deref());
-    let active = load_file(file, &Context::of(&config))?;
+    let active = with_stack(|| load_file(file, &Context::of(&config)))?;
     let in_force = InForce { generation: 1, active, shadow: None };
     let facts = given_facts(args, &config)?;
     let targets = given_targets(args, &config)?;

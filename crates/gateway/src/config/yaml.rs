@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 
 /// Errors reported of one file at most.
 const PROBLEMS_MAX: usize = 100;
+/// Lists and mappings within each other at most.
+const DEPTH_MAX: usize = 64;
 
 /// One thing wrong with a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,23 +46,33 @@ impl Document {
         Problem::new(at, path, message)
     }
 
-    /// The position of the nearest thing to `path`, and what stands there if it is all there.
+    /// The position of the nearest thing to `path`, and what stands there if it is all there. Keys may hold dots, such as names
+    /// of facts: the longest key that is there counts.
     fn walk(&self, path: &str) -> (Option<Marker>, Option<&Node>) {
-        let mut node = &self.0;
-        let mut at = None;
-        for segment in path.split('.') {
-            let (key, indexes) = segment.split_once('[').unwrap_or((segment, ""));
-            let mut next = node.as_mapping().and_then(|mapping| mapping.get_node(key));
-            for index in indexes.split(['[', ']']).filter_map(|digits| digits.parse::<usize>().ok()) {
-                next = next.and_then(|node| node.as_sequence()).and_then(|sequence| sequence.get(index));
-            }
-            let Some(found) = next else { return (at, None) };
+        let (mut node, mut rest, mut at) = (&self.0, path, None);
+        while !rest.is_empty() {
+            let Some((found, left)) = step(node, rest) else { return (at, None) };
             let first_key = found.as_mapping().and_then(|mapping| mapping.keys().next());
             at = first_key.map_or(found.span(), |key| key.span()).start().copied();
-            node = found;
+            (node, rest) = (found, left);
         }
         (at, Some(node))
     }
+}
+
+/// What the beginning of `path` leads to, and the rest of it.
+fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(&'a Node, &'p str)> {
+    let mapping = node.as_mapping()?;
+    if let Some(whole) = mapping.get_node(path) {
+        return Some((whole, ""));
+    }
+    let (segment, rest) = path.split_once('.').unwrap_or((path, ""));
+    let (key, indexes) = segment.split_once('[').unwrap_or((segment, ""));
+    let mut found = mapping.get_node(key)?;
+    for index in indexes.split(['[', ']']).filter_map(|digits| digits.parse::<usize>().ok()) {
+        found = found.as_sequence()?.get(index)?;
+    }
+    Some((found, rest))
 }
 
 fn to_json(node: &Node) -> serde_json::Value {
@@ -92,6 +104,10 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<(T, Document, Vec<
     let has_content = text.lines().any(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
     // Some editors begin a file with a byte order mark.
     let text = if has_content { text.trim_start_matches('\u{feff}') } else { "{}" };
+    if let Some(line) = too_deep(text) {
+        let message = format!("goes deeper than {DEPTH_MAX} lists and mappings within each other");
+        return Err(vec![Problem { at: Some((line, 1)), path: String::new(), message }]);
+    }
     if let Some(line) = second_document(text) {
         let message = "a second document begins here, and only the first would be read".to_owned();
         return Err(vec![Problem { at: Some((line, 1)), path: String::new(), message }]);
@@ -120,6 +136,16 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<(T, Document, Vec<
             return Err(problems);
         }
     }
+}
+
+/// The line that goes too deep. The parser recurses into what is nested by indentation: every `- ` opens a list, and so can
+/// each further column of indentation.
+fn too_deep(text: &str) -> Option<usize> {
+    let depth = |line: &str| {
+        let content = line.trim_start_matches([' ', '\t', '-', '?', ':']);
+        line.len() - content.len()
+    };
+    text.lines().position(|line| depth(line) > 2 * DEPTH_MAX).map(|at| at + 1)
 }
 
 /// The line in which a second document begins: a document mark with content before it and after it.

@@ -2,6 +2,7 @@
 //! line and column.
 
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use crate::facts;
 pub(crate) const DEFAULT_POLICY: &str = include_str!("../../../../policies/default.yaml");
 /// Largest policy file in bytes.
 const POLICY_BYTES_MAX: u64 = 4 << 20;
+/// Findings that are shown at most.
+const FINDINGS_SHOWN_MAX: usize = 100;
 /// Hexadecimal digits of the hash that is shown.
 const HASH_DIGITS: usize = 12;
 
@@ -68,6 +71,14 @@ pub(crate) struct Finding {
     detail: Vec<String>,
 }
 
+impl Finding {
+    /// An error about a file as a whole.
+    fn of_file(file: &str, message: String) -> Self {
+        let (file, severity) = (file.to_owned(), Severity::Error);
+        Self { file, severity, at: None, path: String::new(), message, detail: Vec::new() }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
@@ -90,6 +101,11 @@ impl fmt::Display for Finding {
 pub(crate) struct PolicyErrors(Vec<Finding>);
 
 impl PolicyErrors {
+    /// That nothing could be looked at.
+    pub(crate) fn not_loaded(why: &str) -> Self {
+        Self(vec![Finding::of_file("policy", why.to_owned())])
+    }
+
     /// Adds what was found in another file.
     pub(crate) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
@@ -105,10 +121,13 @@ impl std::error::Error for PolicyErrors {}
 
 impl fmt::Display for PolicyErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, finding) in self.0.iter().enumerate() {
+        for (n, finding) in self.0.iter().take(FINDINGS_SHOWN_MAX).enumerate() {
             write!(f, "{}{finding}", if n > 0 { "\n" } else { "" })?;
         }
-        Ok(())
+        match self.0.len().saturating_sub(FINDINGS_SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
     }
 }
 
@@ -119,23 +138,24 @@ impl fmt::Display for PolicyErrors {
 pub(crate) fn load_file(file: Option<&Path>, context: &Context<'_>) -> Result<LoadedPolicy, PolicyErrors> {
     let Some(path) = file else { return load_text("built-in default", DEFAULT_POLICY, context) };
     let name = path.display().to_string();
-    let unreadable = |message: String| {
-        let finding = Finding {
-            file: name.clone(),
-            severity: Severity::Error,
-            at: None,
-            path: String::new(),
-            message,
-            detail: Vec::new(),
-        };
-        PolicyErrors(vec![finding])
-    };
-    let length = std::fs::metadata(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?.len();
-    if length > POLICY_BYTES_MAX {
-        return Err(unreadable(format!("has {length} bytes; the limit is {POLICY_BYTES_MAX}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    let unreadable = |message: String| PolicyErrors(vec![Finding::of_file(&name, message)]);
+    let text = read(path).map_err(unreadable)?;
     load_text(&name, &text, context)
+}
+
+/// The text of a regular file; what never ends, or never begins, is not waited for.
+fn read(path: &Path) -> Result<String, String> {
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    file.take(POLICY_BYTES_MAX + 1).read_to_string(&mut text).map_err(cannot)?;
+    if text.len() as u64 > POLICY_BYTES_MAX {
+        return Err(format!("is longer than {POLICY_BYTES_MAX} bytes"));
+    }
+    Ok(text)
 }
 
 /// Loads a policy from its text; `name` stands in what is found.
@@ -193,24 +213,31 @@ impl Reader<'_> {
         Finding {
             file: self.name.to_owned(),
             severity: problem.severity,
-            at: at.map(|(line, column)| self.within(line, column, problem.offset)),
+            at: at.map(|(line, column)| match &problem.excerpt {
+                Some(_) => self.within(line, column, problem.offset),
+                None => (line, column),
+            }),
             path: problem.path,
             message: problem.message,
             detail: problem.excerpt.iter().flat_map(|excerpt| excerpt.lines()).map(str::to_owned).collect(),
         }
     }
 
-    /// The place `offset` bytes into the scalar that begins at line and column: exact for a scalar on one line, the
-    /// beginning of the scalar for one that is folded over several.
-    fn within(&self, line: usize, column: usize, offset: usize) -> (usize, usize) {
-        let Some(rest) = self.text.lines().nth(line - 1).and_then(|text| text.get(column.saturating_sub(1)..)) else {
-            return (line, column);
-        };
-        match rest.chars().next() {
-            Some('|' | '>') => (line, column),
-            Some('"' | '\'') => (line, column + 1 + offset),
-            _ => (line, column + offset),
+    /// The place `offset` bytes into the scalar that begins at line and column. Goes through its lines, each of which ends in a
+    /// line break or, folded, in a blank; escapes and deeper indentation move the column, not the line.
+    fn within(&self, line: usize, column: usize, mut offset: usize) -> (usize, usize) {
+        let mut place = (line, column);
+        for (n, text) in self.text.lines().enumerate().skip(line - 1) {
+            let content = if n + 1 == line { text.get(column - 1..).unwrap_or_default() } else { text.trim_start() };
+            let quote = usize::from(n + 1 == line && content.starts_with(['"', '\'']));
+            let length = content.trim_end().len().saturating_sub(quote);
+            place = (n + 1, text.len() - content.len() + 1 + quote + offset.min(length));
+            if offset <= length {
+                break;
+            }
+            offset -= length + 1;
         }
+        place
     }
 
     /// The tests of the policy that come out differently. A policy with targets of its own for its tests is tested by itself,

@@ -196,6 +196,14 @@ async fn the_strictest_privacy_of_a_conversation_stays_with_it() {
     assert_eq!(pushed.status, 400, "{}", pushed.text);
     assert_eq!(s.cloud.connections_total(), 0);
 
+    // Neither a session named anew nor many messages at once lose the class.
+    let fresh = chat(&s.gateway, &turns(&first)).header("x-tidegate-session", "fresh");
+    assert_eq!(Reply::of(fresh).await.header("x-tidegate-target"), "device/d");
+    let mut many = first.to_vec();
+    many.extend((0..100).map(|_| ("user", "more")));
+    assert_eq!(Reply::of(chat(&s.gateway, &turns(&many))).await.header("x-tidegate-target"), "device/d");
+    assert_eq!(s.cloud.connections_total(), 0);
+
     let session = |privacy| {
         let request = chat(&s.gateway, &hello()).header("x-tidegate-session", "a-1");
         request.header("x-tidegate-privacy", privacy)
@@ -203,7 +211,8 @@ async fn the_strictest_privacy_of_a_conversation_stays_with_it() {
     assert_eq!(Reply::of(session("restricted")).await.header("x-tidegate-target"), "device/d");
     assert_eq!(Reply::of(session("public")).await.header("x-tidegate-target"), "device/d");
     // Another conversation is not touched by it.
-    assert_eq!(Reply::of(chat(&s.gateway, &hello())).await.header("x-tidegate-target"), "cloud/a");
+    let other = turns(&[("user", "something else")]);
+    assert_eq!(Reply::of(chat(&s.gateway, &other)).await.header("x-tidegate-target"), "cloud/a");
 }
 
 #[tokio::test]
@@ -223,6 +232,25 @@ async fn a_tool_loop_stays_on_its_target() {
     let route = Reply::of(post(&http_client(), &s.gateway, "/v1/route", &looping)).await.json();
     assert_eq!((&route["stay"], &route["facts"]["request.in_tool_loop"]), (&json!("tool_loop"), &json!(true)));
     assert_eq!(Reply::of(chat(&s.gateway, &question)).await.header("x-tidegate-target"), "device/d");
+}
+
+/// A target that is healthy is tried, however the others before it fail.
+#[tokio::test]
+async fn the_last_attempt_of_the_longest_plan_is_tried() {
+    let upstreams: Vec<_> = futures_util::future::join_all((0..6).map(|_| ScriptedUpstream::start())).await;
+    upstreams[0].set_default(Behaviour::ResetBeforeHeaders);
+    upstreams[1..5].iter().for_each(|upstream| upstream.set_default(Behaviour::status(500)));
+    upstreams[5].set_default(Behaviour::answer("at last"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    std::fs::write(&file, "version: 1\nroutes: [{id: all, objective: in_order, limits: {max_attempts: 6}}]\n").unwrap();
+    let mut config = format!("{LISTEN}policy: {{file: {}}}\ntargets:\n", file.display());
+    push_clouds(&mut config, &upstreams.iter().collect::<Vec<_>>());
+    let gateway = Gateway::start(&config).await;
+    assert_eq!(Reply::of(chat(&gateway, &hello())).await.content(), "at last");
+    let mut huge = hello();
+    huge["max_tokens"] = json!(u64::MAX);
+    assert_eq!(Reply::of(chat(&gateway, &huge)).await.status, 200, "no window is known, so none is too small");
 }
 
 #[tokio::test]

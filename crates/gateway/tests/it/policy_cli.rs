@@ -103,6 +103,58 @@ fn seven_mistakes_in_a_folder_are_all_reported_each_with_file_and_line() {
 }
 
 #[test]
+fn mistakes_are_found_in_folded_scalars_and_under_keys_with_dots() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = "version: 1\nroutes:\n  - id: literal\n    when: |-\n      request.stream ||\n      request.nonsense\n  - id: folded\n    \
+                  when: >-\n      request.stream ||\n      request.tools ||\n      request.absurd\n  - id: plain\n    when: request.stream ||\n      \
+                  request.silly\ntests:\n  - name: n\n    facts:\n      request.stream: true\n      request.foo: 1\n    expect:\n      \
+                  rule: literal\n      refused: ''\n";
+    std::fs::write(folder.path().join("p.yaml"), policy).unwrap();
+    let errors = text(&tidegate(folder.path(), &["check", "p.yaml"]).stderr);
+    for part in [
+        "p.yaml:6:7: routes[0].when: request.nonsense",
+        "p.yaml:11:7: routes[1].when: request.absurd",
+        "p.yaml:14:7: routes[2].when: request.silly",
+        "p.yaml:19:20: tests[0].facts.request.foo: is not a fact",
+        "p.yaml:22:16: tests[0].expect.refused: is empty",
+    ] {
+        assert!(errors.contains(part), "{part}\n---\n{errors}");
+    }
+}
+
+#[test]
+fn hostile_policies_are_refused_and_crash_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    let condition = |text: String| format!("version: 1\nroutes:\n  - id: a\n    when: '{text}'\n");
+    let policies = [
+        format!("version: 1\nroutes:\n - {}a\n", "- ".repeat(20_000)),
+        format!("version: 1\nroutes: {}\n", "[".repeat(20_000)),
+        (0..3000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(),
+        condition("\"\"in".repeat(900)),
+        condition("1+".repeat(1500)),
+        condition("(".repeat(3000)),
+        format!("{}{}", "version: 1\nroutes:\n", "  - {when: nonsense}\n".repeat(499)),
+        format!(
+            "version: 1\nroutes:\n{}",
+            (0..60)
+                .map(|n| format!("  - {{id: r{n}, when: 'request.model.matches(\"\\w{{12}}\")'}}\n"))
+                .collect::<String>()
+        ),
+    ];
+    for policy in policies {
+        std::fs::write(&file, &policy).unwrap();
+        let check = tidegate(folder.path(), &["check", "p.yaml"]);
+        let (code, errors) = (check.status.code(), text(&check.stderr));
+        assert_eq!(code, Some(78), "{} ... {}", &policy[..policy.len().min(60)], &errors[..errors.len().min(600)]);
+        assert!(errors.len() < 64 << 10, "{} bytes of errors", errors.len());
+    }
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+    assert_eq!(tidegate(folder.path(), &["check", "p.yaml"]).status.code(), Some(78));
+}
+
+#[test]
 fn explain_prints_the_account_for_people_and_for_programs() {
     let folder = tempfile::tempdir().unwrap();
     let config = "targets:\n  - {id: home/m, provider: openai, model: m, base_url: 'http://127.0.0.1:9/v1', locality: device}\n  \

@@ -12,7 +12,7 @@ mod calls;
 /// Brackets within each other at most.
 const NESTING_MAX: usize = 24;
 /// Characters of operators in one condition at most.
-const OPERATORS_MAX: usize = 300;
+const OPERATORS_MAX: usize = 200;
 
 /// A part of a condition with its type.
 pub(super) enum Typed {
@@ -84,7 +84,8 @@ fn too_complex(source: &str) -> Option<String> {
         }
         deepest = deepest.max(depth);
     }
-    let operators = source.bytes().filter(|byte| b"!-+*/%&|?<>=.".contains(byte)).count();
+    let signs = source.bytes().filter(|byte| b"!-+*/%&|?<>=.[".contains(byte)).count();
+    let operators = signs + source.matches("in").count();
     if deepest > NESTING_MAX {
         return Some(format!("has {deepest} brackets within each other; the limit is {NESTING_MAX}"));
     }
@@ -144,6 +145,10 @@ impl Checker<'_> {
                     self.error(expr, "is no fact");
                     return None;
                 };
+                if self.variables.contains(root) {
+                    self.error(expr, format!("{root} is a word of a list here and has no fields"));
+                    return None;
+                }
                 let fact = self.fact(expr, &format!("{root}.{}", select.field))?;
                 Some(if select.test { Typed::Bool(Node::Has(fact)) } else { of_fact(fact) })
             }

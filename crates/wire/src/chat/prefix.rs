@@ -15,7 +15,8 @@ use blake3::Hasher;
 use super::request::ChatRequest;
 use crate::json::{Cursor, Stop};
 
-/// Names made for one request at most: of its last beginnings, as a client adds a few messages at a time.
+/// Names made at either end of a request: of its first beginnings, so that a conversation is known however much is added to
+/// it at once, and of its last.
 pub const PREFIXES_MAX: usize = 64;
 /// Bytes of a name: enough that no two beginnings share one by accident or by search.
 const NAME_BYTES: usize = 16;
@@ -31,7 +32,7 @@ impl fmt::Debug for PrefixName {
 }
 
 impl ChatRequest {
-    /// The names of the last [`PREFIXES_MAX`] beginnings of the messages, shortest first; the last is that of all. White
+    /// The names of the first and the last [`PREFIXES_MAX`] beginnings of the messages, shortest first; the last is that of all. White
     /// space between JSON tokens does not matter, the order of keys and the spelling of escapes do: a client writes the
     /// same message the same way each time. Takes time in proportion to the messages.
     #[must_use]
@@ -44,7 +45,7 @@ impl ChatRequest {
             compact.clear();
             push_compact(&mut compact, cursor.skip()?.as_bytes());
             hasher.update(&compact);
-            if index >= first {
+            if index < PREFIXES_MAX || index >= first {
                 names.push(name(&hasher));
             }
             index += 1;

@@ -5,9 +5,10 @@ use regex::RegexBuilder;
 
 use super::super::tree::{Arithmetic, Compare, Node, Number, Text, TextTest, Words};
 use super::{Checker, Typed};
+use crate::tag::{TAG_FORM, is_tag};
 
 /// Largest compiled regular expression in bytes.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+const REGEX_BYTES_MAX: usize = 256 << 10;
 
 impl Checker<'_> {
     pub(super) fn call(&mut self, expr: &IdedExpr, call: &CallExpr) -> Option<Typed> {
@@ -203,6 +204,13 @@ impl Checker<'_> {
                     let message =
                         format!("holds {odd:?}, which this fact never says; that is one of {}", allowed.join(", "));
                     self.error(b, message);
+                    return None;
+                }
+                if let (Text::Literal(word), Words::Fact(fact)) = (&value, &list)
+                    && fact.name.ends_with(".tags")
+                    && !is_tag(word)
+                {
+                    self.error(a, format!("is no tag, so it is never in {}; {TAG_FORM}", fact.name));
                     return None;
                 }
                 Some(Typed::Bool(Node::TextIn(value, list)))
