@@ -18,10 +18,11 @@ use crate::policies;
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
 /// Serves on the given ports until SIGTERM or SIGINT and stops within the grace period; a second signal stops at once.
-pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2]) -> anyhow::Result<()> {
+///
+/// `hangup` reloads the policies.
+pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2], hangup: Signal) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
-    let hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
     let (stop_data, data_stopped) = watch::channel(false);
     let (stop_admin, admin_stopped) = watch::channel(false);
     tokio::spawn(policies::watch(Arc::clone(&gateway)));

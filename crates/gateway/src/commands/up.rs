@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::app::Port;
@@ -23,6 +24,8 @@ pub(crate) async fn up(file: Option<&Path>) -> anyhow::Result<()> {
             warn!(%address, "{name} is not a loopback address and there is no authentication: anybody who reaches it may use it");
         }
     }
+    // From here on a hangup reloads and no longer kills, also while models are fetched.
+    let hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
     // Ports first: a second gateway on the same ports fails before it fetches anything.
     let data = Listener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let admin = Listener::bind(config.admin_listen)
@@ -33,5 +36,5 @@ pub(crate) async fn up(file: Option<&Path>) -> anyhow::Result<()> {
     let gateway = Arc::new(compose::compose(config).await?);
     say!("{}", announce::announcement(&gateway, data_address, admin_address));
     info!(data_addr = %data_address, admin_addr = %admin_address, "gateway ready");
-    serve::run(gateway, [(data, Port::Data), (admin, Port::Admin)]).await
+    serve::run(gateway, [(data, Port::Data), (admin, Port::Admin)], hangup).await
 }

@@ -135,13 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn of_many_messages_only_the_last_beginnings_are_named() {
+    fn of_many_messages_the_first_and_the_last_beginnings_are_named() {
         let message = |n: usize| format!(r#"{{"role":"user","content":"{n}"}}"#);
         let all: Vec<_> = (0..200).map(message).collect();
         let before = names(&format!("[{}]", all[..199].join(",")));
         let names = names(&format!("[{}]", all.join(",")));
-        assert_eq!((names.len(), before.len()), (PREFIXES_MAX, PREFIXES_MAX));
-        assert_eq!(names[PREFIXES_MAX - 2], before[PREFIXES_MAX - 1]);
+        assert_eq!((names.len(), before.len()), (2 * PREFIXES_MAX, 2 * PREFIXES_MAX));
+        assert_eq!(names[..PREFIXES_MAX], before[..PREFIXES_MAX], "however much is added");
+        assert_eq!(names[2 * PREFIXES_MAX - 2], before[2 * PREFIXES_MAX - 1]);
         assert_eq!(format!("{:?}", names[0]).len(), 32);
     }
 }
