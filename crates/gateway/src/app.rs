@@ -1,6 +1,7 @@
 //! One request on one connection: header within limits, path to handler, connection kept or closed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
@@ -14,6 +15,8 @@ use crate::gateway::Gateway;
 use crate::request_id::request_id;
 use crate::{admin, exchange, intake, reply, route};
 
+/// How much longer than a body may take a single read may take.
+const READ_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
 /// The address of one model; ids hold slashes.
 const ONE_MODEL_PREFIX: &str = "/v1/models/";
 
@@ -48,7 +51,8 @@ impl App {
         session.set_keepalive(keepalive);
         session.set_pipelining_enabled(true);
         session.set_write_timeout(Some(limits.write_timeout));
-        session.set_read_timeout(Some(limits.body_timeout));
+        // Only a second line: were it as short as the limit of the body, it could end the read first, and without a reply.
+        session.set_read_timeout(Some(limits.body_timeout + READ_TIMEOUT_MARGIN));
         match timeout(limits.keepalive_timeout + limits.header_timeout, session.read_request()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) | Err(_) => return None,
