@@ -6,7 +6,6 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
 use tokio::time::timeout;
 use wire::sse::{DONE_FRAME, encode_data};
 use wire::{ChatChunk, ChoiceEnds, SseDecoder, SseEvent, UpstreamError, Usage};
@@ -15,9 +14,6 @@ use crate::egress::root_cause;
 
 /// How long the end of the connection is awaited after `[DONE]`, so that it can be used again.
 const DRAIN_LIMIT: Duration = Duration::from_millis(250);
-
-/// Bytes of a target that are put together into one write, when they have arrived already.
-const JOINED_BYTES_MAX: usize = 16 << 10;
 
 /// How a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +35,6 @@ pub enum StreamEnd {
 pub struct Relay {
     response: Option<reqwest::Response>,
     decoder: SseDecoder,
-    /// An end or a failure that was met behind bytes which go to the caller first.
-    read_ahead: Option<reqwest::Result<Option<Bytes>>>,
     show_usage: bool,
     idle: Duration,
     generation: u64,
@@ -57,7 +51,6 @@ impl Relay {
         Self {
             response: Some(response),
             decoder: SseDecoder::new(),
-            read_ahead: None,
             show_usage,
             idle,
             generation,
@@ -114,26 +107,8 @@ impl Relay {
     /// Waits for bytes of the target and gives them to the decoder, or ends the stream.
     async fn read_chunk(&mut self) {
         let Some(response) = &mut self.response else { return };
-        let read = match self.read_ahead.take() {
-            Some(read) => Ok(read),
-            None => timeout(self.idle, response.chunk()).await,
-        };
-        match read {
-            Ok(Ok(Some(chunk))) => {
-                let mut taken = chunk.len();
-                self.decoder.push(&chunk);
-                // What has arrived already goes on with it in one write.
-                while taken < JOINED_BYTES_MAX
-                    && let Some(read) = response.chunk().now_or_never()
-                {
-                    let Ok(Some(more)) = read else {
-                        self.read_ahead = Some(read);
-                        break;
-                    };
-                    taken += more.len();
-                    self.decoder.push(&more);
-                }
-            }
+        match timeout(self.idle, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => self.decoder.push(&chunk),
             Ok(Ok(None)) => {
                 self.response = None;
                 let is_cut = self.decoder.is_mid_event() && !self.decoder.ends_with_done();
