@@ -1,12 +1,12 @@
 //! What is remembered of conversations: the strictest privacy class seen in one, and who answered last.
 //!
-//! A request finds its conversation by the session that its caller names, else by the beginnings of its messages
+//! A request finds its conversation by the session that its caller names and by the beginnings of its messages
 //! ([`ChatRequest::prefix_names`]). Memory is bounded in number and time, and no text of a prompt is in it. A
 //! conversation that was forgotten is a new one: its class is what the request says and the configuration demands. What
 //! was recalled for a request holds until its end, whatever is forgotten meanwhile.
 //!
-//! Without a session, conversations that begin with the same messages are one until they differ, so that a class said in
-//! one also holds where another begins alike. That can only tighten; a session keeps them apart.
+//! Conversations that begin with the same messages are one until they differ, so that a class said in one also holds where
+//! another begins alike. That can only tighten. A session keeps their targets apart.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

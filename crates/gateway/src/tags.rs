@@ -1,19 +1,16 @@
 //! Tags: the words by which policies tell requests and targets apart.
 
-use policy::TAG_BYTES_MAX;
+use policy::{TAG_FORM, is_tag};
 
 /// Most tags of one request or one target.
 pub(crate) const TAGS_MAX: usize = 32;
 
-/// Checks one tag: 1 to [`TAG_BYTES_MAX`] bytes of `[a-z0-9_.:-]`.
+/// Checks one tag, see [`is_tag`].
 ///
 /// # Errors
 /// What a tag is. The word itself is not repeated: it may come from a caller.
 pub(crate) fn check(word: &str) -> Result<(), String> {
-    if policy::is_tag(word) {
-        return Ok(());
-    }
-    Err(format!("a tag is 1 to {TAG_BYTES_MAX} lower-case letters, digits and _ . : -"))
+    if is_tag(word) { Ok(()) } else { Err(TAG_FORM.to_owned()) }
 }
 
 /// Sorted and without duplicates, as facts and profiles hold them.

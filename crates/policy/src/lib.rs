@@ -45,7 +45,7 @@ pub use plan::{Attempt, Dropped, PassedOver, Plan, Rule, Stay};
 pub use problem::{Problem, Severity};
 pub use route::{MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Selector};
 pub use sticky::{Stickiness, StickyBy};
-pub use tag::{TAG_BYTES_MAX, is_tag};
+pub use tag::{TAG_BYTES_MAX, TAG_FORM, is_tag};
 pub use target::{
     Capabilities, InvalidTargetId, Latency, Locality, Prediction, Price, TARGET_ID_BYTES_MAX, TargetFacts, TargetId,
     TargetProfile, TargetState,

@@ -3,7 +3,7 @@
 /// Longest tag in bytes.
 pub const TAG_BYTES_MAX: usize = 64;
 /// What a tag is, for messages.
-pub(crate) const TAG_FORM: &str = "a tag is 1 to 64 lower-case letters, digits and _ . : -";
+pub const TAG_FORM: &str = "a tag is 1 to 64 lower-case letters, digits and _ . : -";
 
 /// Whether a word is a tag: 1 to [`TAG_BYTES_MAX`] bytes of `[a-z0-9_.:-]`.
 #[must_use]

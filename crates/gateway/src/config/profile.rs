@@ -67,11 +67,6 @@ pub(super) fn profile(
         ProviderConfig::OpenAi(openai) if locality == Locality::Cloud => known(&plain.provider, &openai.model),
         _ => None,
     };
-    let price = match locality {
-        // A machine of one's own sends no bill either.
-        Locality::Device | Locality::Network => Some(Price::FREE),
-        Locality::Cloud => known.and_then(Row::price),
-    };
     let context_tokens = match provider {
         ProviderConfig::LlamaCpp(local) => Some(local.context_tokens.into()),
         ProviderConfig::OpenAi(_) => common.context_tokens.or(known.and_then(|row| row.context_tokens)),
@@ -80,7 +75,7 @@ pub(super) fn profile(
     Arc::new(TargetProfile {
         region: common.region,
         tags: common.tags,
-        price: common.price.or(price),
+        price: common.price.or(plain.price).or_else(|| known.and_then(Row::price)),
         context_tokens,
         capabilities: capabilities(stated, offered),
         quality: common.quality,

@@ -83,7 +83,7 @@ const fn always(
     source: &'static str,
     get: for<'a> fn(&Values<'a>) -> FactRef<'a>,
 ) -> Fact {
-    Fact { name, kind, unit, source, when_absent: "", produced: true, get }
+    sometimes(name, kind, unit, source, "", get)
 }
 
 /// A fact that may be absent.
@@ -107,7 +107,7 @@ const fn later(
     when_absent: &'static str,
     get: for<'a> fn(&Values<'a>) -> FactRef<'a>,
 ) -> Fact {
-    Fact { name, kind, unit, source, when_absent, produced: false, get }
+    Fact { produced: false, ..sometimes(name, kind, unit, source, when_absent, get) }
 }
 
 use FactKind::{Bool, Double, Int, Text, Words};
