@@ -5,4 +5,5 @@
 
 pub mod classify;
 mod language;
+pub mod scan;
 pub mod tokens;
