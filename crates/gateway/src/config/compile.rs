@@ -8,6 +8,7 @@ use std::time::Duration;
 use policy::{Mode, Privacy};
 
 use super::raw::{RawConfig, RawLimits, RawLog, RawPath, RawPolicy};
+use super::signals::{compile_classifier, compile_scan};
 use super::target::compile_target;
 use super::trust::compile_trust;
 use super::yaml::{Document, Problem};
@@ -60,13 +61,14 @@ impl Check<'_> {
     }
 }
 
+/// `None` when nothing can be made of it; problems have been noted then.
 pub(super) fn compile(
     raw: RawConfig,
     document: &Document,
     folder: &Path,
     env: Env<'_>,
     problems: &mut Vec<Problem>,
-) -> Config {
+) -> Option<Config> {
     let mut check = Check { document, folder, env, problems };
     let listen = address(&mut check, "listen", raw.listen.as_deref(), 8787);
     let admin_listen = address(&mut check, "admin_listen", raw.admin_listen.as_deref(), 8788);
@@ -111,13 +113,17 @@ pub(super) fn compile(
         check.problem("targets", "is empty; at least one target is needed");
     }
     let policy = policy_sources(&mut check, raw.policy);
-    Config {
+    let classifier = compile_classifier(&mut check, raw.classifier);
+    let scanner = compile_scan(&mut check, raw.scan);
+    Some(Config {
         listen,
         policy,
         admin_listen,
         mode,
         privacy,
         trust,
+        classifier,
+        scanner: scanner?,
         targets,
         disabled,
         limits,
@@ -126,7 +132,7 @@ pub(super) fn compile(
         onnxruntime_path,
         hub_base,
         fetch: raw.artifacts.fetch.unwrap_or(true),
-    }
+    })
 }
 
 fn address(check: &mut Check<'_>, path: &str, text: Option<&str>, port: u16) -> SocketAddr {

@@ -8,6 +8,8 @@ mod prices;
 mod profile;
 mod raw;
 mod secret;
+mod signals;
+mod size_class;
 mod target;
 mod trust;
 pub(crate) mod yaml;
@@ -19,11 +21,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::signals::scan::Scanner;
 use dispatch::Timeouts;
 use policy::{Locality, Mode, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
 pub(crate) use secret::Secret;
+pub(crate) use signals::ClassifierConfig;
+pub(crate) use size_class::ClassifiedAs;
 pub(crate) use trust::{CallerTrust, Claim, Trust};
 use yaml::Problem;
 
@@ -45,6 +50,10 @@ pub(crate) struct Config {
     pub trust: Trust,
     /// Where the policies come from.
     pub policy: PolicySources,
+    /// What predicts how well targets answer.
+    pub classifier: ClassifierConfig,
+    /// What looks for personal data and secrets.
+    pub scanner: Arc<Scanner>,
     /// The targets, in order of preference.
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.
@@ -70,6 +79,8 @@ pub(crate) struct TargetConfig {
     pub profile: Arc<TargetProfile>,
     /// Limits in time.
     pub timeouts: Timeouts,
+    /// What the classifier is asked about it.
+    pub classified_as: ClassifiedAs,
     /// How it is reached.
     pub provider: ProviderConfig,
 }
@@ -242,7 +253,7 @@ impl Config {
         let errors = |problems| ConfigErrors { file: file.to_owned(), problems };
         let (raw, document, mut problems) = yaml::read(text).map_err(errors)?;
         let config = compile::compile(raw, &document, folder, env, &mut problems);
-        if problems.is_empty() {
+        if let Some(config) = config.filter(|_| problems.is_empty()) {
             return Ok(config);
         }
         problems.sort_by_key(|problem| problem.at);

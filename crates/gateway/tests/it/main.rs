@@ -12,6 +12,7 @@ mod policies;
 mod policy_cli;
 mod python_client;
 mod real_engine;
+mod signals;
 mod streaming;
 mod support;
 mod trust;
