@@ -39,11 +39,13 @@ pub(crate) struct Page<'a> {
     pub(crate) values_to: usize,
     /// Up to here there is no date of birth that was not noted, behind a word like `born` and behind others.
     pub(crate) births_to: [usize; 2],
+    /// Where the last phone number ends, within which no other begins.
+    pub(crate) phones_to: usize,
 }
 
 impl<'a> Page<'a> {
     pub(crate) fn new(text: &'a [u8], context: Context<'a>) -> Self {
-        Self { text, context, found: Vec::new(), values_to: 0, births_to: [0; 2] }
+        Self { text, context, found: Vec::new(), values_to: 0, births_to: [0; 2], phones_to: 0 }
     }
 }
 

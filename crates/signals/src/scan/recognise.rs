@@ -27,6 +27,9 @@ use super::{
 /// A word of letters and digits longer than this is no identifier of a person.
 const TOKEN_BYTES_MAX: usize = 64;
 
+/// No number of a person has fewer digits, but for those in context.
+const DIGITS_MIN: usize = 6;
+
 /// Looks at every digit, `@` and `:` of the text.
 pub(super) fn sweep(page: &mut Page<'_>, phones: &phone::Phones) {
     let text = page.text;
@@ -101,7 +104,7 @@ fn number(page: &mut Page<'_>, phones: &phone::Phones, at: usize, end: usize) {
         return;
     }
     let Some(run) = Run::at(text, at) else { return };
-    if run.all_digits().len() < phone::DIGITS_MIN {
+    if run.all_digits().len() < DIGITS_MIN {
         return;
     }
     card::recognise(page, &run);

@@ -30,14 +30,19 @@ pub(super) fn recognise(page: &mut Page<'_>, run: &Run) {
         if digits.len() > DIGITS_MAX {
             return;
         }
-        if digits.len() >= DIGITS_MIN && is_issued(digits) && !is_uniform(digits) {
+        if digits.len() >= DIGITS_MIN && !is_uniform(digits) {
             judge(page, run, count);
         }
     }
 }
 
 fn judge(page: &mut Page<'_>, run: &Run, count: usize) {
-    let (text, span) = (page.text, run.span(count));
+    let (text, span, digits) = (page.text, run.span(count), run.digits(count));
+    let issued = is_issued(digits);
+    // The prefixes of the world are more than those listed: beside a word any will do that has the usual length.
+    if !issued && !matches!(digits.len(), 15 | 16) {
+        return;
+    }
     let next = byte(text, span.end);
     if next.is_ascii_alphabetic() || before(text, span.start) == b'.' && !begins(text, span.start) {
         return;
@@ -45,14 +50,17 @@ fn judge(page: &mut Page<'_>, run: &Run, count: usize) {
     let support = page.support(&span, WORDS, NUMBERS_OF_THINGS);
     let layout = layout(text, run, count);
     let stands_alone = begins(text, span.start) && ends(text, span.end);
-    let usual_length = matches!(run.digits(count).len(), 15 | 16);
-    if !check::luhn(run.digits(count)) {
-        if support == Support::For && usual_length && stands_alone && layout != Layout::Odd {
+    let usual_length = matches!(digits.len(), 15 | 16);
+    if !check::luhn(digits) {
+        if issued && support == Support::For && usual_length && stands_alone && layout != Layout::Odd {
             page.add(Kind::PaymentCard, span, DOUBTFUL, Validator::Context);
         }
         return;
     }
     let confidence = match (layout, usual_length) {
+        _ if !issued && layout != Layout::Odd => {
+            support.pick(if stands_alone { STRONG } else { DOUBTFUL }, UNLIKELY, UNLIKELY)
+        }
         _ if !stands_alone => support.pick(LIKELY, UNLIKELY, UNLIKELY),
         (Layout::Usual, true) => support.pick(CERTAIN, 0.95, POSSIBLE),
         (Layout::Whole, true) => support.pick(CERTAIN, 0.8, UNLIKELY),

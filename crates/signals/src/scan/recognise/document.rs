@@ -38,11 +38,12 @@ fn number_after(
 ) -> Option<(Range<usize>, bool)> {
     let limit = from + DISTANCE_BYTES_MAX;
     let mut at = from;
-    let mut sentence = false;
+    let (mut sentence, mut word_len) = (false, 0);
     while at < limit.min(text.len()) {
         let found = byte(text, at);
         if !found.is_ascii_alphanumeric() {
-            sentence |= matches!(found, b'.' | b'?' | b'!') && byte(text, at + 1) == b' ';
+            // A full stop behind a short word belongs to an abbreviation, as in "No.".
+            sentence |= matches!(found, b'.' | b'?' | b'!') && byte(text, at + 1) == b' ' && word_len > 3;
             at += 1;
             continue;
         }
@@ -58,6 +59,7 @@ fn number_after(
         {
             return (!sentence).then_some((span, at - from <= 24));
         }
+        word_len = len;
         at += len;
     }
     None

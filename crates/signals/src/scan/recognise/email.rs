@@ -105,6 +105,11 @@ fn local_before(text: &[u8], at: usize) -> Option<Range<usize>> {
     {
         start += 1;
     }
+    // Scripts without spaces run into the address: 联系name@host.
+    let ideograph = slice(text, start..at).iter().rposition(|byte| matches!(byte, 0xE3..=0xED));
+    if let Some(index) = ideograph.filter(|index| start + index + 3 < at) {
+        start += index + 3;
+    }
     (start < at && before(text, at) != b'.').then_some(start..at)
 }
 

@@ -41,7 +41,9 @@ pub(super) fn recognise(page: &mut Page<'_>, run: &Run) {
 pub(super) fn token(page: &mut Page<'_>, span: Range<usize>) {
     let word = slice(page.text, span.clone());
     match word.len() {
-        9 if word.iter().skip(2).take(6).all(u8::is_ascii_digit) => nino(page, span),
+        9 if byte(word, 1).is_ascii_alphabetic() && word.iter().skip(2).take(6).all(u8::is_ascii_digit) => {
+            nino(page, span)
+        }
         9 => nie(page, span),
         16 => codice_fiscale(page, span),
         _ => {}

@@ -18,7 +18,7 @@ use crate::scan::{
 };
 
 /// The shortest number, a local one without area code.
-pub(in crate::scan) const DIGITS_MIN: usize = 7;
+const DIGITS_MIN: usize = 7;
 /// The longest number, by E.164.
 const DIGITS_MAX: usize = 15;
 /// So near has a word like `call` to stand before digits that are not grouped.
@@ -82,7 +82,10 @@ impl Phones {
     /// Groups of digits.
     pub(in crate::scan) fn recognise(&self, page: &mut Page<'_>, run: &Run) {
         let (text, start) = (page.text, run.first().start);
-        if international(page, run) || !begins(text, start) {
+        if run.all_digits().len() < DIGITS_MIN {
+            return;
+        }
+        if start < page.phones_to || international(page, run) || !begins(text, start) {
             return;
         }
         if let Some((count, bare)) = self.shape(text, run) {
@@ -136,7 +139,7 @@ impl Phones {
             (Support::Against, _) => (UNLIKELY, Validator::Grammar),
             _ => (bare, Validator::Grammar),
         };
-        page.add(Kind::Phone, span, confidence, validator);
+        add(page, span, confidence, validator);
     }
 
     /// Digits in no known format, beside a word that says that they are a phone number.
@@ -150,14 +153,14 @@ impl Phones {
         }
         if page.support(&span, WORDS, AGAINST) == Support::For {
             let confidence = if count > 1 { STRONG } else { LIKELY };
-            page.add(Kind::Phone, span, confidence, Validator::Context);
+            add(page, span, confidence, Validator::Context);
         } else if digits.len() <= 13 && page.support(&span, LOOSE_WORDS, AGAINST) == Support::For {
             let grouped = count > 1 && style(text, run, count).is_some();
             let dialled = matches!(digits, [2..=9, ..] if digits.len() == 10)
                 || matches!(digits, [0, 1..=9, ..] if digits.len() >= 9);
             let near = page.context.just_before(span.start, LOOSE_BYTES, LOOSE_WORDS);
             let confidence = if grouped || dialled && near { POSSIBLE } else { UNLIKELY };
-            page.add(Kind::Phone, span, confidence, Validator::Context);
+            add(page, span, confidence, Validator::Context);
         }
     }
 }
@@ -219,8 +222,16 @@ fn international(page: &mut Page<'_>, run: &Run) -> bool {
         (true, false) | (false, true) => LIKELY,
         (false, false) => DOUBTFUL,
     };
-    page.add(Kind::Phone, span, support.pick(CERTAIN, bare, DOUBTFUL), Validator::Grammar);
+    let against = if plus && count > 1 { POSSIBLE } else { DOUBTFUL };
+    add(page, span, support.pick(CERTAIN, bare, against), Validator::Grammar);
     true
+}
+
+fn add(page: &mut Page<'_>, span: Range<usize>, confidence: f32, validator: Validator) {
+    if confidence >= POSSIBLE {
+        page.phones_to = span.end;
+    }
+    page.add(Kind::Phone, span, confidence, validator);
 }
 
 /// How many groups make a number of the country whose calling code comes after `prefix` digits.

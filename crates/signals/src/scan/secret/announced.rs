@@ -199,11 +199,10 @@ fn value_after(page: &mut Page<'_>, hit: &Hit, max: usize) -> Option<Value> {
     let quote = byte(text, at);
     let quoted = matches!(quote, b'"' | b'\'' | b'`');
     let start = at + usize::from(quoted);
-    let is_value = |byte: u8| byte > b' ' && !matches!(byte, b'"' | b'\'' | b'`' | b',' | b';' | b'\\') && byte != 0x7F;
     let len = if quoted {
         run(text, start, max + 1, |byte| byte != quote && byte != b'\n' && byte != b'\\')
     } else {
-        run(text, start, max + 1, |byte| is_value(byte) && !(sign > 0 && byte == b'&'))
+        unquoted_len(text, start, max + 1, sign > 0)
     };
     let mut end = start + len;
     if !quoted {
@@ -217,6 +216,21 @@ fn value_after(page: &mut Page<'_>, hit: &Hit, max: usize) -> Option<Value> {
     // A cut within a character would be no span of the text.
     let whole = byte(text, end) & 0xC0 != 0x80;
     (len <= max && whole).then_some(Value { span: start..end, quoted, assigned: sign > 0 })
+}
+
+/// How long a value without quotation marks is; in the query of an address it ends before the next name.
+fn unquoted_len(text: &[u8], start: usize, max: usize, assigned: bool) -> usize {
+    let is_value = |byte: u8| byte > b' ' && !matches!(byte, b'"' | b'\'' | b'`' | b',' | b';' | b'\\') && byte != 0x7F;
+    let mut len = 0;
+    loop {
+        len += run(text, start + len, max - len, |byte| is_value(byte) && byte != b'&');
+        let name = run(text, start + len + 1, NAME_BYTES_MAX, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let ends = byte(text, start + len) != b'&' || assigned && byte(text, start + len + 1 + name) == b'=';
+        if ends || len >= max {
+            return len;
+        }
+        len += 1;
+    }
 }
 
 /// `:`, `=`, `=>`, `:=`, `：`; none before a second one, as in `==` and `::`.

@@ -19,13 +19,24 @@ pub(super) fn bits(value: &[u8]) -> f32 {
 pub(super) fn is_random(value: &[u8]) -> bool {
     let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
     let letters = value.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-    if digits == 0 || letters == 0 || value.len() < 16 {
+    if digits == 0 || letters == 0 || value.len() < 16 || is_name(value) {
         return false;
     }
     let hex = value.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-');
     // Random values of n characters have nearly log2 of n bits; names and sentences repeat letters.
     let wanted = if hex { 2.8 } else { (value.len() as f32).log2().min(4.8) * 0.78 };
     bits(value) >= wanted && switches(value) * 100 >= value.len() * if hex { 15 } else { 18 }
+}
+
+/// Whether the value is words with dashes or underscores between: `my-k8s-secret-name`.
+fn is_name(value: &[u8]) -> bool {
+    let mut parts = 0;
+    let mut words = 0;
+    for part in value.split(|byte| matches!(byte, b'-' | b'_' | b'.' | b'/')) {
+        parts += 1;
+        words += usize::from(part.len() >= 2 && part.iter().all(u8::is_ascii_lowercase));
+    }
+    parts >= 3 && 2 * words > parts
 }
 
 /// How often a digit, a capital, a small letter and another character follow one of another class.
@@ -52,6 +63,7 @@ mod tests {
         }
         for value in [
             "my_secret_access_token_2",
+            "my-k8s-secret-name",
             "thisisaverylongpassword1",
             "AAAAAAAAAAAAAAAAAAA1",
             "short1",

@@ -28,7 +28,9 @@ pub(super) fn style(text: &[u8], run: &Run, count: usize) -> Option<Style> {
     let first = gaps.next()?;
     let mut rest_is = |allowed: &[u8]| gaps.all(|gap| matches!(gap, [separator] if allowed.contains(separator)));
     match first {
-        b")" | b") " | b")-" if before(text, run.first().start) == b'(' => rest_is(b" -.").then_some(Style::Enclosed),
+        b")" | b") " | b")-" | b")." if before(text, run.first().start) == b'(' => {
+            rest_is(b" -.").then_some(Style::Enclosed)
+        }
         b"-" | b"/" | b" / " | b" - " => rest_is(b" -.").then_some(Style::Tight),
         b"." => rest_is(b".").then_some(Style::Tight),
         // 040 123-4567 too
@@ -39,8 +41,9 @@ pub(super) fn style(text: &[u8], run: &Run, count: usize) -> Option<Style> {
 
 /// How many groups follow each other as those of one number do, with at most so many digits.
 pub(super) fn reach(text: &[u8], run: &Run, digits_max: usize) -> usize {
-    let joins =
-        |gap: &[u8]| matches!(gap, [b' ' | b'-' | b'.' | b'/'] | b")" | b") " | b")-" | b" (" | b"(" | b" / " | b" - ");
+    let joins = |gap: &[u8]| {
+        matches!(gap, [b' ' | b'-' | b'.' | b'/'] | b")" | b") " | b")-" | b")." | b" (" | b"(" | b" / " | b" - ")
+    };
     let joined = run.groups().windows(2).take_while(|pair| match pair {
         [left, right] => text.get(left.end..right.start).is_some_and(joins),
         _ => false,
