@@ -10,6 +10,7 @@ mod limits;
 mod placement;
 mod policies;
 mod policy_cli;
+mod proxy;
 mod python_client;
 mod real_engine;
 mod signals;
