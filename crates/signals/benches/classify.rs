@@ -39,7 +39,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn prompt(tokens: usize, n: usize) -> String {
     const WORDS: [&str; 12] =
         ["how", "does", "the", "river", "reach", "a", "city", "when", "winter", "comes", "early", "again"];
-    let words = (0..tokens).map(|at| WORDS[(at * 7 + n * 5 + at * at * (n + 1)) % WORDS.len()]);
+    // A linear congruential generator is enough to tell prompts apart.
+    let mut state = n as u64 ^ 0x9e37_79b9;
+    let words = (0..tokens).map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        WORDS[(state >> 33) as usize % WORDS.len()]
+    });
     words.collect::<Vec<_>>().join(" ")
 }
 
