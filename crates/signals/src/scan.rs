@@ -47,6 +47,8 @@ pub struct Scanner {
     allowed: Allowed,
     /// Thresholds that differ from [`THRESHOLD_DEFAULT`], by the word of the kind.
     thresholds: HashMap<String, f32>,
+    /// The least of all thresholds.
+    floor: f32,
 }
 
 impl Scanner {
@@ -68,7 +70,8 @@ impl Scanner {
         match literals {
             Ok(literals) if errors.is_empty() => {
                 let thresholds = config.thresholds.iter().map(|(word, threshold)| (word.clone(), *threshold)).collect();
-                Ok(Self { literals, phones, customs, allowed, thresholds })
+                let floor = config.thresholds.values().copied().fold(THRESHOLD_DEFAULT, f32::min);
+                Ok(Self { literals, phones, customs, allowed, thresholds, floor })
             }
             Ok(_) => Err(errors),
             Err(error) => {
@@ -83,7 +86,7 @@ impl Scanner {
         let normal = Normal::of(text);
         let (hits, triggers) = self.literals.find(normal.as_str().as_bytes());
         let context = Context::new(&hits);
-        let mut page = Page::new(normal.as_str().as_bytes(), context);
+        let mut page = Page::new(normal.as_str().as_bytes(), context, self.floor);
         for trigger in &triggers {
             look(&mut page, trigger);
         }

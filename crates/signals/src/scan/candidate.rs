@@ -34,18 +34,23 @@ pub(crate) struct Page<'a> {
     pub(crate) text: &'a [u8],
     pub(crate) context: Context<'a>,
     pub(crate) found: Vec<Candidate>,
+    /// What is less confident is reported by no threshold and not noted.
+    pub(crate) floor: f32,
     /// Up to here the values behind words for passwords and keys were looked at, so that no text is looked at again for
     /// every word in it.
     pub(crate) values_to: usize,
     /// Up to here there is no date of birth that was not noted, behind a word like `born` and behind others.
     pub(crate) births_to: [usize; 2],
+    /// Up to here there is no number of a passport, and none of a driving licence.
+    pub(crate) documents_to: [usize; 2],
     /// Where the last phone number ends, within which no other begins.
     pub(crate) phones_to: usize,
 }
 
 impl<'a> Page<'a> {
-    pub(crate) fn new(text: &'a [u8], context: Context<'a>) -> Self {
-        Self { text, context, found: Vec::new(), values_to: 0, births_to: [0; 2], phones_to: 0 }
+    pub(crate) fn new(text: &'a [u8], context: Context<'a>, floor: f32) -> Self {
+        let found = Vec::new();
+        Self { text, context, found, floor, values_to: 0, births_to: [0; 2], documents_to: [0; 2], phones_to: 0 }
     }
 }
 
@@ -55,6 +60,9 @@ impl Page<'_> {
     }
 
     pub(crate) fn add(&mut self, kind: Kind, span: Range<usize>, confidence: f32, validator: Validator) {
+        if confidence < self.floor {
+            return;
+        }
         self.found.push(Candidate { kind, span, confidence, validator: Some(validator) });
     }
 }

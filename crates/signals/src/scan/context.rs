@@ -92,6 +92,10 @@ impl Topics {
         Self(1 << custom_topic(index))
     }
 
+    fn add(&mut self, topic: TopicId) {
+        self.0 |= 1 << topic;
+    }
+
     fn holds(self, topic: TopicId) -> bool {
         self.0 >> topic & 1 == 1
     }
@@ -137,16 +141,27 @@ impl Support {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
     hits: &'a [Hit],
+    /// The topics of all of them.
+    present: Topics,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(hits: &'a [Hit]) -> Self {
-        Self { hits }
+        let mut present = Topics::default();
+        for hit in hits {
+            present.add(hit.topic);
+        }
+        Self { hits, present }
+    }
+
+    /// Whether any word of these topics stands in the text.
+    pub(crate) fn has(&self, topics: Topics) -> bool {
+        self.present.0 & topics.0 != 0
     }
 
     /// What the words around `span` say, where `speak_for` and `speak_against` are the topics that matter.
     pub(crate) fn support(&self, span: &Range<usize>, speak_for: Topics, speak_against: Topics) -> Support {
-        if self.hits.is_empty() {
+        if !self.has(speak_for) && !self.has(speak_against) {
             return Support::Neither;
         }
         let mut nearest: Option<(usize, bool)> = None;

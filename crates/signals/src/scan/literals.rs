@@ -62,9 +62,16 @@ const MARKS: [(&str, Mark); 15] = [
     (" dot co dot uk", Mark::SpelledDot),
 ];
 
-/// The compiled set.
+/// The compiled set. What holds other characters than ASCII has an automaton of its own, which a text in ASCII is spared; it
+/// also keeps the table of the other one small enough for the processor's cache.
 #[derive(Debug)]
 pub(super) struct Literals {
+    ascii: Set,
+    others: Set,
+}
+
+#[derive(Debug)]
+struct Set {
     automaton: AhoCorasick,
     marks: Vec<Mark>,
 }
@@ -75,7 +82,29 @@ impl Literals {
         let words = WORDS.iter().flat_map(|(topic, words)| words.iter().map(|word| (*word, Mark::Topic(*topic as u8))));
         let shapes = SHAPES.iter().enumerate().map(|(index, shape)| (shape.prefix, Mark::Shape(index)));
         let custom = custom.map(|(topic, word)| (word, Mark::Topic(topic)));
-        let (texts, marks): (Vec<&str>, Vec<Mark>) = words.chain(shapes).chain(MARKS).chain(custom).unzip();
+        let all = words.chain(shapes).chain(MARKS).chain(custom);
+        let (ascii, others): (Vec<_>, Vec<_>) = all.partition(|(text, _)| text.is_ascii());
+        Ok(Self { ascii: Set::new(ascii)?, others: Set::new(others)? })
+    }
+
+    /// The words of the text, ordered by where they end, and what else is in it.
+    pub(super) fn find(&self, text: &[u8]) -> (Vec<Hit>, Vec<Trigger>) {
+        let (mut hits, mut triggers) = (Vec::new(), Vec::new());
+        self.ascii.find(text, &mut hits, &mut triggers);
+        if !text.is_ascii() {
+            let of_ascii = hits.len();
+            self.others.find(text, &mut hits, &mut triggers);
+            if of_ascii < hits.len() {
+                hits.sort_by_key(|hit| hit.end);
+            }
+        }
+        (hits, triggers)
+    }
+}
+
+impl Set {
+    fn new(literals: Vec<(&str, Mark)>) -> Result<Self, BuildError> {
+        let (texts, marks): (Vec<&str>, Vec<Mark>) = literals.into_iter().unzip();
         let automaton = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
@@ -84,9 +113,7 @@ impl Literals {
         Ok(Self { automaton, marks })
     }
 
-    /// The words of the text, ordered by where they end, and what else is in it.
-    pub(super) fn find(&self, text: &[u8]) -> (Vec<Hit>, Vec<Trigger>) {
-        let (mut hits, mut triggers) = (Vec::new(), Vec::new());
+    fn find(&self, text: &[u8], hits: &mut Vec<Hit>, triggers: &mut Vec<Trigger>) {
         for found in self.automaton.find_overlapping_iter(Input::new(text)) {
             let span = found.span().start..found.span().end;
             match self.marks.get(found.pattern().as_usize()) {
@@ -97,7 +124,6 @@ impl Literals {
                 Some(mark) => triggers.push(Trigger { mark: *mark, start: span.start, end: span.end }),
             }
         }
-        (hits, triggers)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::text::{before, byte, run};
+use super::text::{before, byte};
 
 /// So many digits are looked at from one group on; no number of a person is longer.
 pub(crate) const DIGITS_MAX: usize = 24;
@@ -11,23 +11,35 @@ pub(crate) const GROUPS_MAX: usize = 20;
 /// So many separators may stand between two groups: `) - `.
 pub(crate) const SEPARATORS_MAX: usize = 3;
 
-/// A run of digits within [`Run`].
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Group {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    /// How many digits of the run end here.
-    digits_to: usize,
+/// What stands between two groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Gap {
+    /// This separator alone.
+    Single(u8),
+    /// ` - ` or ` / `
+    Spaced,
+    /// `)`, with or without a space, dash or dot.
+    Closing,
+    /// `(` or ` (`
+    Opening,
+    /// Others, or the last group.
+    #[default]
+    Other,
 }
 
-impl Group {
-    pub(crate) fn len(&self) -> usize {
-        self.end - self.start
-    }
+/// A run of digits within [`Run`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    start: usize,
+    end: usize,
+    /// How many digits of the run end here.
+    digits_to: usize,
+    /// What follows.
+    gap: Gap,
 }
 
 /// The groups of digits that follow each other from one place on, with at most [`SEPARATORS_MAX`] separators between.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Run {
     groups: [Group; GROUPS_MAX],
     count: usize,
@@ -35,44 +47,60 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The run that begins at `start`, where a digit stands; none if its first group is too long.
-    pub(crate) fn at(text: &[u8], start: usize) -> Option<Self> {
-        let mut found = Self { groups: [Group::default(); GROUPS_MAX], count: 0, digits: [0; DIGITS_MAX] };
+    /// Reads the run that begins at `start`, where a digit stands. It is empty if its first group is too long.
+    pub(crate) fn read(&mut self, text: &[u8], start: usize) {
+        self.count = 0;
         let (mut at, mut digits) = (start, 0);
-        while found.count < GROUPS_MAX {
-            let room = DIGITS_MAX - digits;
-            let len = run(text, at, room + 1, |byte| byte.is_ascii_digit());
-            if len == 0 || len > room {
-                break;
+        for group in &mut self.groups {
+            let group_start = at;
+            let mut room = self.digits.iter_mut().skip(digits);
+            while let Some(digit) = text.get(at).filter(|byte| byte.is_ascii_digit()) {
+                let Some(room) = room.next() else { return };
+                *room = digit - b'0';
+                at += 1;
             }
-            for (to, from) in found.digits.iter_mut().skip(digits).zip(text.iter().skip(at).take(len)) {
-                *to = from - b'0';
+            if at == group_start {
+                return;
             }
-            digits += len;
-            if let Some(group) = found.groups.get_mut(found.count) {
-                *group = Group { start: at, end: at + len, digits_to: digits };
-            }
-            found.count += 1;
+            digits += at - group_start;
+            let (gap, len) = gap(text, at);
+            *group = Group { start: group_start, end: at, digits_to: digits, gap };
+            self.count += 1;
             at += len;
-            at += run(text, at, SEPARATORS_MAX, is_separator);
         }
-        (found.count > 0).then_some(found)
     }
 
-    /// The groups.
-    pub(crate) fn groups(&self) -> &[Group] {
-        self.groups.get(..self.count).unwrap_or(&[])
+    /// How many groups there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
     }
 
-    /// The first group.
-    pub(crate) fn first(&self) -> Group {
-        self.groups[0]
+    fn groups(&self, count: usize) -> &[Group] {
+        self.groups.get(..count.min(self.count)).unwrap_or(&[])
+    }
+
+    fn last_of(&self, count: usize) -> Group {
+        self.groups(count).last().copied().unwrap_or_default()
+    }
+
+    /// Where the group with this index stands.
+    pub(crate) fn group(&self, index: usize) -> Range<usize> {
+        self.groups(self.count).get(index).map_or(0..0, |group| group.start..group.end)
+    }
+
+    /// The length of the first group.
+    pub(crate) fn first_len(&self) -> usize {
+        self.group(0).len()
+    }
+
+    /// Where the run begins.
+    pub(crate) fn start(&self) -> usize {
+        self.groups[0].start
     }
 
     /// The digits of the first `count` groups, as values from 0 to 9.
     pub(crate) fn digits(&self, count: usize) -> &[u8] {
-        let len = count.checked_sub(1).and_then(|last| self.groups().get(last)).map_or(0, |group| group.digits_to);
-        self.digits.get(..len).unwrap_or(&[])
+        self.digits.get(..self.last_of(count).digits_to).unwrap_or(&[])
     }
 
     /// All digits.
@@ -82,14 +110,12 @@ impl Run {
 
     /// Where the first `count` groups stand.
     pub(crate) fn span(&self, count: usize) -> Range<usize> {
-        let end =
-            count.checked_sub(1).and_then(|last| self.groups().get(last)).map_or(self.first().end, |group| group.end);
-        self.first().start..end
+        self.start()..self.last_of(count).end
     }
 
     /// The lengths of the first `count` groups.
-    pub(crate) fn lens(&self, count: usize) -> impl Iterator<Item = usize> + '_ {
-        self.groups().iter().take(count).map(Group::len)
+    pub(crate) fn lens(&self, count: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        self.groups(count).iter().map(|group| group.end - group.start)
     }
 
     /// Whether the first groups have exactly these lengths.
@@ -97,14 +123,16 @@ impl Run {
         self.count >= lens.len() && self.lens(lens.len()).eq(lens.iter().copied())
     }
 
+    /// What stands between the first `count` groups.
+    pub(crate) fn gaps(&self, count: usize) -> impl Iterator<Item = Gap> + '_ {
+        self.groups(count.min(self.count).saturating_sub(1)).iter().map(|group| group.gap)
+    }
+
     /// The one separator that stands between each of the first `count` groups; none if they differ or are longer.
-    pub(crate) fn separator(&self, text: &[u8], count: usize) -> Option<u8> {
-        let mut separators = self.groups().windows(2).take(count.saturating_sub(1)).map(|pair| match pair {
-            [left, right] if right.start == left.end + 1 => Some(byte(text, left.end)),
-            _ => None,
-        });
-        let first = separators.next()??;
-        separators.all(|separator| separator == Some(first)).then_some(first)
+    pub(crate) fn separator(&self, count: usize) -> Option<u8> {
+        let mut gaps = self.gaps(count);
+        let Some(Gap::Single(first)) = gaps.next() else { return None };
+        gaps.all(|gap| gap == Gap::Single(first)).then_some(first)
     }
 
     /// Whether the same separator and another digit follow the first `count` groups or stand before them, so that these
@@ -118,8 +146,19 @@ impl Run {
     }
 }
 
-pub(crate) fn is_separator(byte: u8) -> bool {
-    matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'_' | b'\t')
+/// What stands at `at` behind a group, and how long it is.
+fn gap(text: &[u8], at: usize) -> (Gap, usize) {
+    let is_separator = |byte: u8| matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'_' | b'\t');
+    let bytes: [u8; SEPARATORS_MAX] = [byte(text, at), byte(text, at + 1), byte(text, at + 2)];
+    let len = bytes.iter().take_while(|byte| is_separator(**byte)).count().min(text.len().saturating_sub(at));
+    let gap = match bytes.get(..len).unwrap_or(&[]) {
+        [b'('] | b" (" => Gap::Opening,
+        [b')'] | b") " | b")-" | b")." => Gap::Closing,
+        [separator] => Gap::Single(*separator),
+        b" - " | b" / " => Gap::Spaced,
+        _ => Gap::Other,
+    };
+    (gap, len)
 }
 
 /// The number that these digits write.
@@ -136,25 +175,37 @@ pub(crate) fn is_uniform(digits: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn read(text: &str, start: usize) -> Run {
+        let mut found = Run::default();
+        found.read(text.as_bytes(), start);
+        found
+    }
+
     #[test]
     fn groups_and_separators() {
-        let text = b"4111-1111-1111-1111 12/26, 7";
-        let found = Run::at(text, 0).unwrap();
+        let text = "4111-1111-1111-1111 12/26, 7";
+        let found = read(text, 0);
         assert_eq!(found.lens(9).collect::<Vec<_>>(), [4, 4, 4, 4, 2, 2]);
-        assert_eq!(found.separator(text, 4), Some(b'-'));
-        assert_eq!(found.separator(text, 5), None);
+        assert_eq!(found.separator(4), Some(b'-'));
+        assert_eq!(found.separator(5), None);
         assert_eq!(found.digits(2), [4, 1, 1, 1, 1, 1, 1, 1]);
         assert_eq!(found.span(4), 0..19);
-        assert!(!found.continues(text, 4, b'-'));
-        assert!(found.continues(text, 2, b'-'));
-        assert!(Run::at(text, 5).unwrap().continues(text, 3, b'-'));
+        assert!(!found.continues(text.as_bytes(), 4, b'-'));
+        assert!(found.continues(text.as_bytes(), 2, b'-'));
+        assert!(read(text, 5).continues(text.as_bytes(), 3, b'-'));
+    }
+
+    #[test]
+    fn gaps() {
+        let gaps: Vec<Gap> = read("1) 2 (0)3 - 4   5.6", 0).gaps(9).collect();
+        assert_eq!(gaps, [Gap::Closing, Gap::Opening, Gap::Closing, Gap::Spaced, Gap::Other, Gap::Single(b'.')]);
     }
 
     #[test]
     fn what_is_too_long_is_no_number() {
-        assert!(Run::at(&[b'1'; 25], 0).is_none());
-        assert_eq!(Run::at(&[b'1'; 24], 0).unwrap().all_digits().len(), 24);
-        let text = "1 ".repeat(100);
-        assert_eq!(Run::at(text.as_bytes(), 0).unwrap().groups().len(), GROUPS_MAX);
+        assert_eq!(read(&"1".repeat(25), 0).len(), 0);
+        assert_eq!(read(&"1".repeat(24), 0).all_digits().len(), 24);
+        assert_eq!(read(&"1 ".repeat(100), 0).len(), GROUPS_MAX);
+        assert_eq!(read(&("12 ".to_owned() + &"1".repeat(30)), 0).all_digits(), [1, 2]);
     }
 }

@@ -34,39 +34,41 @@ const DIGITS_MIN: usize = 6;
 pub(super) fn sweep(page: &mut Page<'_>, phones: &phone::Phones) {
     let text = page.text;
     let (mut at, mut after_token) = (0, 0);
-    while let Some(found) = text.get(at) {
-        match found {
-            b'0'..=b'9' => {
+    let mut found = Run::default();
+    while let Some(skipped) = text.get(at..).and_then(|rest| rest.iter().position(|byte| is_looked_at(*byte))) {
+        at += skipped;
+        match byte(text, at) {
+            b'@' => email::recognise(page, at),
+            b':' => network::colon(page, at),
+            b'-' => network::dashed_mac(page, at),
+            DEGREE => place::sexagesimal(page, at),
+            _ => {
                 if at >= after_token {
                     after_token = token(page, at);
                 }
-                let number_end = at + run(text, at, usize::MAX, |byte| byte.is_ascii_digit());
-                number(page, phones, at, number_end);
-                at = number_end;
+                let end = at + run(text, at, usize::MAX, |byte| byte.is_ascii_digit());
+                number(page, phones, &mut found, at, end);
+                at = end - 1;
             }
-            b'@' => {
-                email::recognise(page, at);
-                at += 1;
-            }
-            b':' => {
-                network::colon(page, at);
-                at += 1;
-            }
-            0xC2 if byte(text, at + 1) == 0xB0 => {
-                place::sexagesimal(page, at);
-                at += 2;
-            }
-            b'-' if byte_is_hex(text, at + 1) => {
-                network::dashed_mac(page, at);
-                at += 1;
-            }
-            _ => at += 1,
         }
+        at += 1;
     }
 }
 
-fn byte_is_hex(text: &[u8], at: usize) -> bool {
-    byte(text, at).is_ascii_hexdigit()
+/// The first byte of a degree sign.
+const DEGREE: u8 = 0xC2;
+
+fn is_looked_at(byte: u8) -> bool {
+    const LOOKED_AT: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            table[byte] = matches!(byte as u8, b'0'..=b'9' | b'@' | b':' | b'-' | DEGREE);
+            byte += 1;
+        }
+        table
+    };
+    LOOKED_AT[usize::from(byte)]
 }
 
 /// Words that have to stand before what they announce.
@@ -84,7 +86,7 @@ pub(super) fn announced(page: &mut Page<'_>, hit: Hit) {
 }
 
 /// A group of digits from `at` to `end`.
-fn number(page: &mut Page<'_>, phones: &phone::Phones, at: usize, end: usize) {
+fn number(page: &mut Page<'_>, phones: &phone::Phones, run: &mut Run, at: usize, end: usize) {
     let text = page.text;
     if before(text, at).is_ascii_alphabetic() {
         return;
@@ -103,16 +105,16 @@ fn number(page: &mut Page<'_>, phones: &phone::Phones, at: usize, end: usize) {
     {
         return;
     }
-    let Some(run) = Run::at(text, at) else { return };
+    run.read(text, at);
     if run.all_digits().len() < DIGITS_MIN {
         return;
     }
-    card::recognise(page, &run);
-    ids_america::recognise(page, &run);
-    ids_europe::recognise(page, &run);
-    ids_asia::recognise(page, &run);
-    phones.recognise(page, &run);
-    secret::telegram(page, &run);
+    card::recognise(page, run);
+    ids_america::recognise(page, run);
+    ids_europe::recognise(page, run);
+    ids_asia::recognise(page, run);
+    phones.recognise(page, run);
+    secret::telegram(page, run);
 }
 
 /// The word of letters and digits around `at`, where its first digit stands. Returns where it ends.

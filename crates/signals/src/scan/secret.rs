@@ -40,7 +40,7 @@ pub(super) fn token(page: &mut Page<'_>, span: Range<usize>) {
 /// The number of a bot, a colon, and 35 characters.
 pub(super) fn telegram(page: &mut Page<'_>, found: &Run) {
     const SECRET_BYTES: usize = 35;
-    let (text, number) = (page.text, found.first());
+    let (text, number) = (page.text, found.group(0));
     if !(8..=10).contains(&number.len()) || byte(text, number.end) != b':' {
         return;
     }

@@ -25,24 +25,28 @@ enum Layout {
 }
 
 pub(super) fn recognise(page: &mut Page<'_>, run: &Run) {
-    for count in 1..=run.groups().len() {
+    if run.all_digits().len() < DIGITS_MIN {
+        return;
+    }
+    let lengths = lengths(run.all_digits());
+    if lengths.is_empty() && !page.context.has(WORDS) {
+        return;
+    }
+    for count in 1..=run.len() {
         let digits = run.digits(count);
         if digits.len() > DIGITS_MAX {
             return;
         }
-        if digits.len() >= DIGITS_MIN && !is_uniform(digits) {
-            judge(page, run, count);
+        // The prefixes of the world are more than those listed: beside a word any will do that has the usual length.
+        let issued = lengths.contains(&digits.len());
+        if (issued || matches!(digits.len(), 15 | 16)) && !is_uniform(digits) {
+            judge(page, run, count, issued);
         }
     }
 }
 
-fn judge(page: &mut Page<'_>, run: &Run, count: usize) {
+fn judge(page: &mut Page<'_>, run: &Run, count: usize, issued: bool) {
     let (text, span, digits) = (page.text, run.span(count), run.digits(count));
-    let issued = is_issued(digits);
-    // The prefixes of the world are more than those listed: beside a word any will do that has the usual length.
-    if !issued && !matches!(digits.len(), 15 | 16) {
-        return;
-    }
     let next = byte(text, span.end);
     if next.is_ascii_alphabetic() || before(text, span.start) == b'.' && !begins(text, span.start) {
         return;
@@ -75,7 +79,7 @@ fn layout(text: &[u8], run: &Run, count: usize) -> Layout {
     if count == 1 {
         return Layout::Whole;
     }
-    let Some(separator) = run.separator(text, count) else { return Layout::Odd };
+    let Some(separator) = run.separator(count) else { return Layout::Odd };
     let fours = run.lens(count - 1).all(|len| len == 4) && run.lens(count).last().is_some_and(|len| len <= 4);
     let usual = fours
         || (count == 3 && (run.starts_with(&[4, 6, 5]) || run.starts_with(&[4, 6, 4])))
@@ -85,12 +89,12 @@ fn layout(text: &[u8], run: &Run, count: usize) -> Layout {
     if usual && !goes_on { Layout::Usual } else { Layout::Odd }
 }
 
-/// Whether a network issues cards with this prefix and length.
-fn is_issued(digits: &[u8]) -> bool {
+/// The lengths of the cards that a network issues with this prefix; none if none does.
+fn lengths(digits: &[u8]) -> &'static [usize] {
     let prefix = |len: usize| value(digits.get(..len).unwrap_or(&[]));
-    let (two, three, four, six) = (prefix(2), prefix(3), prefix(4), prefix(6));
-    let lengths = match (two, three, four) {
-        (40..=49, ..) => [13, 16, 19].as_slice(),
+    let (two, three, four) = (prefix(2), prefix(3), prefix(4));
+    match (two, three, four) {
+        (40..=49, ..) => &[13, 16, 19],
         (34 | 37, ..) => &[15],
         (51..=55, ..) | (_, _, 2221..=2720 | 2200..=2204 | 9792) => &[16],
         (_, 300..=305, _) | (36 | 38 | 39, ..) | (_, _, 3095) => &[14, 15, 16, 17, 18, 19],
@@ -101,6 +105,5 @@ fn is_issued(digits: &[u8]) -> bool {
         (60 | 82, ..) => &[16],
         (50 | 56..=58 | 67, ..) | (_, _, 6304 | 6390) => &[12, 13, 14, 15, 16, 17, 18, 19],
         _ => &[],
-    };
-    lengths.contains(&digits.len()) && six != 0
+    }
 }

@@ -1,7 +1,7 @@
 //! Numbers of passports and driving licences. Each country has its own format, so only words tell: the first word behind
 //! them that has the looks of a document's number is taken.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::scan::{
     candidate::{LIKELY, Page, STRONG},
@@ -15,31 +15,41 @@ const DISTANCE_BYTES_MAX: usize = 40;
 /// The longest number with its separators: 16 characters of Britain in groups.
 const NUMBER_BYTES_MAX: usize = 24;
 
+/// A number has at least so many digits.
+const DIGITS_MIN: usize = 5;
+/// So near behind the word it is hardly another's.
+const NEAR_BYTES: usize = 24;
+
 pub(super) fn passport(page: &mut Page<'_>, hit: Hit) {
-    // Six digits at least; letters before and between them.
-    if let Some((span, near)) = number_after(page.text, hit.end, 6..=12, 5) {
-        page.add(Kind::Passport, span, if near { STRONG } else { LIKELY }, Validator::Context);
-    }
+    announced(page, hit, Kind::Passport, 6..=12);
 }
 
 pub(super) fn licence(page: &mut Page<'_>, hit: Hit) {
-    if let Some((span, near)) = number_after(page.text, hit.end, 5..=18, 5) {
-        page.add(Kind::DrivingLicence, span, if near { STRONG } else { LIKELY }, Validator::Context);
+    announced(page, hit, Kind::DrivingLicence, 5..=18);
+}
+
+/// The first number behind the word with so many characters.
+fn announced(page: &mut Page<'_>, hit: Hit, kind: Kind, lengths: RangeInclusive<usize>) {
+    let index = usize::from(kind == Kind::DrivingLicence);
+    let from = page.documents_to[index].max(hit.end);
+    let limit = page.text.len().min(hit.end + DISTANCE_BYTES_MAX);
+    let (found, looked_to) = number_after(page.text, from, limit, &lengths);
+    page.documents_to[index] = looked_to;
+    if let Some(span) = found {
+        let near = span.start - hit.end <= NEAR_BYTES;
+        page.add(kind, span, if near { STRONG } else { LIKELY }, Validator::Context);
     }
 }
 
-/// The first identifier behind `from` with so many characters and at least so many digits, and whether only words like `number is`
-/// and signs stand between.
+/// The first identifier from `from` on with so many characters, in the same sentence, and up to where there is none.
 fn number_after(
     text: &[u8],
     from: usize,
-    lengths: std::ops::RangeInclusive<usize>,
-    digits_min: usize,
-) -> Option<(Range<usize>, bool)> {
-    let limit = from + DISTANCE_BYTES_MAX;
-    let mut at = from;
-    let (mut sentence, mut word_len) = (false, 0);
-    while at < limit.min(text.len()) {
+    limit: usize,
+    lengths: &RangeInclusive<usize>,
+) -> (Option<Range<usize>>, usize) {
+    let (mut at, mut sentence, mut word_len) = (from, false, 0);
+    while at < limit {
         let found = byte(text, at);
         if !found.is_ascii_alphanumeric() {
             // A full stop behind a short word belongs to an abbreviation, as in "No.".
@@ -53,16 +63,14 @@ fn number_after(
         if word.iter().all(u8::is_ascii_digit) || is_letters_of_number(word) {
             span.end = with_groups(text, span.clone());
         }
-        if is_number(slice(text, span.clone()), &lengths, digits_min)
-            && !matches!(byte(text, span.end), b'_' | b'@' | b'/')
-            && before(text, at) != b'/'
-        {
-            return (!sentence).then_some((span, at - from <= 24));
+        let within = matches!(byte(text, span.end), b'_' | b'@' | b'/') || before(text, at) == b'/';
+        if !within && is_number(slice(text, span.clone()), lengths) {
+            return (Some(span).filter(|_| !sentence), at);
         }
         word_len = len;
         at += len;
     }
-    None
+    (None, at)
 }
 
 /// One to three capitals, which may stand apart from the digits of a number.
@@ -84,11 +92,11 @@ fn with_groups(text: &[u8], span: Range<usize>) -> usize {
     end
 }
 
-fn is_number(word: &[u8], lengths: &std::ops::RangeInclusive<usize>, digits_min: usize) -> bool {
+fn is_number(word: &[u8], lengths: &RangeInclusive<usize>) -> bool {
     let digits = word.iter().filter(|byte| byte.is_ascii_digit()).count();
     let characters = word.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
     let lower = word.iter().any(u8::is_ascii_lowercase) && word.iter().any(u8::is_ascii_uppercase);
     let dashes = word.iter().filter(|byte| **byte == b'-').count();
     let date = word.len() == 10 && dashes == 2 && matches!(word, [_, _, _, _, b'-', ..] | [_, _, b'-', _, _, b'-', ..]);
-    digits >= digits_min && lengths.contains(&characters) && !lower && !date && dashes <= 3 && !is_placeholder(word)
+    digits >= DIGITS_MIN && lengths.contains(&characters) && !lower && !date && dashes <= 3 && !is_placeholder(word)
 }

@@ -108,12 +108,12 @@ const LENGTHS: [(&[u8; 2], usize); 89] = [
 /// A word that begins at `start` and has its first digit at `digit`.
 pub(super) fn recognise(page: &mut Page<'_>, start: usize, digit: usize) {
     let text = page.text;
-    let country = [byte(text, start), byte(text, start + 1)].map(|letter| letter.to_ascii_uppercase());
-    let length = LENGTHS.binary_search_by_key(&&country, |(known, _)| *known).ok();
-    let Some((_, length)) = length.and_then(|index| LENGTHS.get(index)) else { return };
     if digit != start + 2 || !byte(text, digit + 1).is_ascii_digit() || before(text, start) == b'_' {
         return;
     }
+    let country = [byte(text, start), byte(text, start + 1)].map(|letter| letter.to_ascii_uppercase());
+    let length = LENGTHS.binary_search_by_key(&&country, |(known, _)| *known).ok();
+    let Some((_, length)) = length.and_then(|index| LENGTHS.get(index)) else { return };
     let Some((characters, end, groups)) = collect(text, start, *length) else { return };
     let span = start..end;
     let support = page.support(&span, WORDS, Topics::default());

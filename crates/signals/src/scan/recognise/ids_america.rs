@@ -16,12 +16,12 @@ const CPF_WORDS: Topics = Topics::of(&[Topic::Cpf]);
 pub(super) fn recognise(page: &mut Page<'_>, run: &Run) {
     if run.starts_with(&[3, 2, 4]) {
         nine_digits(page, run, 3);
-    } else if run.first().len() == 9 {
+    } else if run.first_len() == 9 {
         nine_digits(page, run, 1);
     }
     if run.starts_with(&[3, 3, 3, 2]) {
         cpf(page, run, 4);
-    } else if run.first().len() == 11 {
+    } else if run.first_len() == 11 {
         cpf(page, run, 1);
     } else if run.starts_with(&[9, 2]) {
         cpf(page, run, 2);
@@ -33,7 +33,7 @@ fn nine_digits(page: &mut Page<'_>, run: &Run, groups: usize) {
     let (text, span, digits) = (page.text, run.span(groups), run.digits(groups));
     let (Some(area), Some(group), Some(serial)) = (digits.get(..3), digits.get(3..5), digits.get(5..9)) else { return };
     let (area, group, serial) = (value(area), value(group), value(serial));
-    let separator = run.separator(text, groups);
+    let separator = run.separator(groups);
     if !begins(text, span.start) || !ends(text, span.end) || serial == 0 || (groups == 3 && separator.is_none()) {
         return;
     }

@@ -20,17 +20,17 @@ const PROVINCES: [u64; 35] = [
 pub(super) fn recognise(page: &mut Page<'_>, run: &Run) {
     if run.starts_with(&[4, 4, 4]) {
         aadhaar(page, run, 3);
-    } else if run.first().len() == 12 {
+    } else if run.first_len() == 12 {
         aadhaar(page, run, 1);
     }
-    if matches!(run.first().len(), 17 | 18) {
+    if matches!(run.first_len(), 17 | 18) {
         resident_id(page, run);
     }
 }
 
 fn aadhaar(page: &mut Page<'_>, run: &Run, groups: usize) {
     let (text, span, digits) = (page.text, run.span(groups), run.digits(groups));
-    let separator = run.separator(text, groups);
+    let separator = run.separator(groups);
     let first = digits.first().copied().unwrap_or(0);
     if !begins(text, span.start) || !ends(text, span.end) || first < 2 || !check::verhoeff(digits) {
         return;
@@ -51,7 +51,7 @@ fn aadhaar(page: &mut Page<'_>, run: &Run, groups: usize) {
 
 /// Region, date of birth, serial number and check character, which may be an X.
 fn resident_id(page: &mut Page<'_>, run: &Run) {
-    let (text, group) = (page.text, run.first());
+    let (text, group) = (page.text, run.group(0));
     let check = byte(text, group.start + 17);
     let end = group.start + 18;
     let Some(digits) = run.digits(1).get(..17) else { return };

@@ -20,7 +20,7 @@ const CODICE_WORDS: Topics = Topics::of(&[Topic::CodiceFiscale]);
 
 /// Groups of digits.
 pub(super) fn recognise(page: &mut Page<'_>, run: &Run) {
-    let whole = run.first().len();
+    let whole = run.first_len();
     if run.starts_with(&[2, 2, 2]) {
         spaced_nino(page, run);
     }
@@ -32,7 +32,7 @@ pub(super) fn recognise(page: &mut Page<'_>, run: &Run) {
     if whole == 8 || run.starts_with(&[2, 3, 3]) {
         dni(page, run, if whole == 8 { 1 } else { 3 });
     }
-    if whole == 7 && before(page.text, run.first().start) == b'-' {
+    if whole == 7 && before(page.text, run.start()) == b'-' {
         dashed_nie(page, run);
     }
 }
@@ -65,7 +65,7 @@ fn nino(page: &mut Page<'_>, span: Range<usize>) {
 /// The same with a separator between each two characters: `QQ 12 34 56 C`.
 fn spaced_nino(page: &mut Page<'_>, run: &Run) {
     let (text, digits) = (page.text, run.span(3));
-    let Some(separator) = run.separator(text, 3) else { return };
+    let Some(separator) = run.separator(3) else { return };
     let span = digits.start.saturating_sub(3)..digits.end + 2;
     if before(text, digits.start) == separator && byte(text, digits.end) == separator {
         let letters = byte(text, span.start).is_ascii_alphabetic() && byte(text, span.start + 1).is_ascii_alphabetic();
@@ -96,8 +96,9 @@ fn nhs(page: &mut Page<'_>, run: &Run, groups: usize) {
 
 /// Sex, year, month, place, serial number and a key of two digits. Corsica's 2A and 2B stand in the place.
 fn nir(page: &mut Page<'_>, run: &Run) {
-    let (text, start) = (page.text, run.first().start);
-    if !matches!(byte(text, start), b'1' | b'2') || !begins(text, start) {
+    let (text, start) = (page.text, run.start());
+    let long = run.all_digits().len() >= 15 || matches!(byte(text, run.span(run.len()).end), b'A' | b'B');
+    if !long || !matches!(byte(text, start), b'1' | b'2') || !begins(text, start) {
         return;
     }
     let (mut digits, mut len, mut at, mut corsica) = ([0u8; 15], 0, start, 0);
@@ -128,7 +129,7 @@ fn nir(page: &mut Page<'_>, run: &Run) {
 }
 
 fn steuer_id(page: &mut Page<'_>, run: &Run) {
-    let groups = if run.first().len() == 11 {
+    let groups = if run.first_len() == 11 {
         1
     } else if run.starts_with(&[2, 3, 3, 3]) {
         4

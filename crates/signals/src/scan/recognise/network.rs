@@ -104,7 +104,7 @@ pub(super) fn colon(page: &mut Page<'_>, at: usize) {
 
 /// A dash with a hexadecimal digit behind it: the first of a hardware address, if any.
 pub(super) fn dashed_mac(page: &mut Page<'_>, at: usize) {
-    let Some(start) = at.checked_sub(2) else { return };
+    let Some(start) = at.checked_sub(2).filter(|_| byte(page.text, at + 3) == b'-') else { return };
     let span = start..start + MAC_BYTES;
     if is_mac(slice(page.text, span.clone()), b'-') && begins(page.text, start) && ends(page.text, span.end) {
         mac(page, span);

@@ -81,7 +81,7 @@ impl Phones {
 
     /// Groups of digits.
     pub(in crate::scan) fn recognise(&self, page: &mut Page<'_>, run: &Run) {
-        let (text, start) = (page.text, run.first().start);
+        let (text, start) = (page.text, run.start());
         if run.all_digits().len() < DIGITS_MIN {
             return;
         }
@@ -99,7 +99,7 @@ impl Phones {
     fn shape(&self, text: &[u8], run: &Run) -> Option<(usize, f32)> {
         let mut best = None;
         let mut signature = 0;
-        for count in 1..=run.groups().len().min(7) {
+        for count in 1..=run.len().min(7) {
             let len = u32::try_from(run.lens(count).last().unwrap_or(0)).unwrap_or(0);
             let digits = run.digits(count);
             if len > 15 || digits.len() > DIGITS_MAX {
@@ -125,7 +125,7 @@ impl Phones {
 
     fn shaped(&self, page: &mut Page<'_>, run: &Run, count: usize, bare: f32) {
         let span = whole_span(page.text, run.span(count));
-        let separator = run.separator(page.text, count);
+        let separator = run.separator(count);
         let goes_on =
             separator.is_some_and(|separator| separator != b' ' && run.continues(page.text, count, separator));
         if !ends(page.text, span.end) || goes_on || is_date_or_address(page.text, run, count) {
@@ -145,7 +145,10 @@ impl Phones {
     /// Digits in no known format, beside a word that says that they are a phone number.
     fn in_context(&self, page: &mut Page<'_>, run: &Run) {
         let text = page.text;
-        let count = reach(text, run, DIGITS_MAX);
+        if !page.context.has(WORDS) && !page.context.has(LOOSE_WORDS) {
+            return;
+        }
+        let count = reach(run, DIGITS_MAX);
         let digits = run.digits(count);
         let span = whole_span(text, run.span(count));
         if digits.len() < DIGITS_MIN || !ends(text, span.end) || is_date_or_address(text, run, count) {
@@ -192,11 +195,11 @@ fn compile(pattern: &str, tight: f32, spaced: f32) -> Shape {
 
 /// A number with its country's calling code, after `+` or a prefix of international calls. Whether it is one.
 fn international(page: &mut Page<'_>, run: &Run) -> bool {
-    let (text, start) = (page.text, run.first().start);
+    let (text, start) = (page.text, run.start());
     let open = usize::from(before(text, start) == b'(');
     let plus = before(text, start - open) == b'+';
     let dialled =
-        run.all_digits().starts_with(&[0, 0]) || run.first().len() == 3 && run.all_digits().starts_with(&[0, 1, 1]);
+        run.all_digits().starts_with(&[0, 0]) || run.first_len() == 3 && run.all_digits().starts_with(&[0, 1, 1]);
     if !plus && (!dialled || !begins(text, start)) {
         return false;
     }
@@ -243,7 +246,7 @@ fn international_groups(text: &[u8], run: &Run, prefix: usize) -> Option<usize> 
         CALLING_CODES.get(index).map(|(_, least, most)| (len, usize::from(*least), usize::from(*most)))
     });
     let (code_len, least, most) = known?;
-    let reachable = reach(text, run, DIGITS_MAX + prefix + 1);
+    let reachable = reach(run, DIGITS_MAX + prefix + 1);
     (1..=reachable).rev().find(|count| {
         let span = run.span(*count);
         let trunk = usize::from(slice(text, span).windows(3).any(|three| three == b"(0)"));
