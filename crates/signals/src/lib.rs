@@ -1,0 +1,6 @@
+//! From a request to what policies decide by: how well each target is likely to answer it, what kind of task it is, whether
+//! somebody tries to subvert the model.
+//!
+//! Knows no HTTP and no targets of its own; it never fails a request: what is not known is absent.
+
+pub mod learn;
