@@ -40,6 +40,8 @@ pub(crate) enum Command {
     },
     /// Explain how a request would be decided, without sending it anywhere
     Explain(ExplainArgs),
+    /// Run a labelled set through a target: what can it do?
+    EvalTarget(EvalTargetArgs),
     /// The engine, models and libraries on this machine
     Artifacts {
         #[command(subcommand)]
@@ -71,6 +73,34 @@ pub(crate) struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `eval-target` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct EvalTargetArgs {
+    /// The id of the target
+    pub target: String,
+    /// JSON lines: id, prompt or messages, gold, metric (exact, contains, choice, number, f1, json_schema, nonempty), and optionally max_tokens and task
+    #[arg(long, value_name = "FILE")]
+    pub dataset: PathBuf,
+    /// Where the labels go, one JSON line each; those that are there are kept and not asked again. Beside the set when absent
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Only the first rows
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Prompts asked at the same time; a local target's slots when absent, else 4
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<usize>,
+    /// Tokens of an answer, where its row does not say
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_tokens: u64,
+    /// Keep the text of the answers in the file of labels
+    #[arg(long)]
+    pub answers: bool,
+    /// Configuration file; without one the built-in default is used
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

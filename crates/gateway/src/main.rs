@@ -87,6 +87,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Init { file, force } => commands::init(&file, force),
         Command::Check { config, policies } => commands::check(config.as_deref(), &policies),
         Command::Explain(args) => commands::explain(&args),
+        Command::EvalTarget(args) => commands::eval_target(&args).await,
         Command::Artifacts { action } => commands::artifacts(action).await,
     }
 }

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod check;
+mod eval_target;
 mod explain;
 mod up;
 
@@ -14,6 +15,7 @@ use crate::config::DEFAULT_YAML;
 
 pub(crate) use artifacts::artifacts;
 pub(crate) use check::check;
+pub(crate) use eval_target::eval_target;
 pub(crate) use explain::explain;
 pub(crate) use up::up;
 

@@ -4,6 +4,7 @@
 
 mod cancellation;
 mod cli;
+mod eval_target;
 mod failover;
 mod lifecycle;
 mod limits;
