@@ -174,6 +174,8 @@ pub struct RequestFacts {
     pub model: ModelAsked,
     /// The combined mode of configuration, headers and metadata.
     pub mode: Mode,
+    /// Whether the caller named a mode.
+    pub mode_stated: bool,
     /// The strictest privacy class of configuration, headers and metadata.
     pub privacy: Privacy,
     /// Labels given in `x-tidegate-tags` and `metadata.tidegate_tags`, sorted, without duplicates.
@@ -201,6 +203,7 @@ impl Default for RequestFacts {
             api: Api::default(),
             model: ModelAsked::Auto,
             mode: Mode::default(),
+            mode_stated: false,
             privacy: Privacy::default(),
             tags: Vec::new(),
             needs: Capabilities::default(),
@@ -230,14 +233,33 @@ pub struct CallerFacts {
 pub struct SignalFacts {
     /// Kind of task, a word of the classifier's closed list.
     pub task: Option<String>,
+    /// Probability from 0 to 1 of that kind.
+    pub task_probability: Option<f64>,
     /// Pieces of personal data found in the whole prompt.
     pub personal_data: Option<u64>,
     /// Secrets (keys, passwords) found in the whole prompt.
     pub secrets: Option<u64>,
+    /// The kinds of personal data and secrets found, sorted, without duplicates.
+    pub kinds: Option<Vec<String>>,
+    /// Parts of the prompt that are not text, into which nobody looked.
+    pub opaque_parts: Option<u64>,
     /// Probability from 0 to 1 that somebody tries to subvert the model.
     pub injection: Option<f64>,
-    /// Predicted probability from 0 to 1 that a target answers well, by target.
-    pub quality: Vec<(TargetId, f64)>,
+    /// Share from 0 to 1 of the prompt's text that the classifier saw.
+    pub seen_share: Option<f64>,
+    /// Whether the prompt is unlike everything the classifier was trained on; its quality is then not predicted.
+    pub out_of_distribution: Option<bool>,
+    /// How likely targets answer well, by target.
+    pub quality: Vec<(TargetId, QualitySignal)>,
+}
+
+/// A predicted probability that a target answers well.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QualitySignal {
+    /// From 0 to 1, calibrated.
+    pub probability: f64,
+    /// Its standard error.
+    pub standard_error: f64,
 }
 
 /// Whether there is a network.
@@ -335,7 +357,12 @@ impl Facts {
     /// The predicted quality of a target, else the one configured for it.
     #[must_use]
     pub fn quality(&self, profile: &TargetProfile) -> Option<f64> {
-        let predicted = self.signals.quality.iter().find(|(id, _)| *id == profile.id);
-        predicted.map(|(_, quality)| *quality).or(profile.quality)
+        self.predicted_quality(&profile.id).map(|predicted| predicted.probability).or(profile.quality)
+    }
+
+    /// The predicted quality of a target.
+    #[must_use]
+    pub fn predicted_quality(&self, target: &TargetId) -> Option<QualitySignal> {
+        self.signals.quality.iter().find(|(id, _)| id == target).map(|(_, quality)| *quality)
     }
 }

@@ -36,7 +36,7 @@ pub use estimate::{Estimate, OUTPUT_RESERVE_TOKENS, OUTPUT_TOKENS_DEFAULT};
 pub use expectation::{Difference, TestCase};
 pub use facts::{
     AUTO_MODEL, Api, BudgetFacts, CallerFacts, Connectivity, ConversationFacts, Facts, HistoryFacts, Mode, ModelAsked,
-    MomentFacts, Privacy, RequestFacts, SignalFacts, UnknownWord,
+    MomentFacts, Privacy, QualitySignal, RequestFacts, SignalFacts, UnknownWord,
 };
 pub use objective::Objective;
 pub use outcome::{NextStep, Outcome, TRIES_PER_TARGET_MAX, next_step};

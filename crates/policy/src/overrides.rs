@@ -2,7 +2,7 @@
 
 use crate::document::FactValue;
 use crate::tag::{TAG_FORM, is_tag};
-use crate::{Connectivity, Facts, Mode, ModelAsked, Privacy, TargetId, TargetState};
+use crate::{Connectivity, Facts, Mode, ModelAsked, Privacy, QualitySignal, TargetId, TargetState};
 
 /// What comes before a target's id in the name of its predicted quality.
 const QUALITY_PREFIX: &str = "signals.quality:";
@@ -17,7 +17,9 @@ impl Facts {
         if let Some(id) = name.strip_prefix(QUALITY_PREFIX) {
             let id = TargetId::new(id).map_err(|error| error.to_string())?;
             self.signals.quality.retain(|(known, _)| *known != id);
-            self.signals.quality.extend(optional(value, number)?.map(|quality| (id, quality)));
+            self.signals.quality.extend(
+                optional(value, number)?.map(|probability| (id, QualitySignal { probability, standard_error: 0.0 })),
+            );
             return Ok(());
         }
         match name.split_once('.') {
@@ -39,6 +41,7 @@ impl Facts {
         match field {
             "model" => request.model = required(value, |word| ModelAsked::parse(word).map_err(|e| e.to_string()))?,
             "mode" => request.mode = required(value, |word| Mode::parse(word).map_err(|e| e.to_string()))?,
+            "mode_stated" => request.mode_stated = required(value, boolean)?,
             "privacy" => request.privacy = required(value, privacy)?,
             "tags" => request.tags = tags(value)?,
             "tools" => request.needs.tools = required(value, boolean)?,
@@ -71,6 +74,11 @@ impl Facts {
             "task" => self.signals.task = optional(value, text)?,
             "personal_data" => self.signals.personal_data = optional(value, whole)?,
             "secrets" => self.signals.secrets = optional(value, whole)?,
+            "kinds" => self.signals.kinds = if *value == FactValue::Absent { None } else { Some(words(value)) },
+            "opaque_parts" => self.signals.opaque_parts = optional(value, whole)?,
+            "task_probability" => self.signals.task_probability = optional(value, number)?,
+            "seen_share" => self.signals.seen_share = optional(value, number)?,
+            "out_of_distribution" => self.signals.out_of_distribution = optional(value, boolean)?,
             "injection" => self.signals.injection = optional(value, number)?,
             _ => return Err(NOT_SETTABLE.to_owned()),
         }

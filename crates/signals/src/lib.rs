@@ -3,4 +3,5 @@
 //!
 //! Knows no HTTP and no targets of its own; it never fails a request: what is not known is absent.
 
+pub mod classify;
 pub mod learn;

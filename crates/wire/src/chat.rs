@@ -12,6 +12,7 @@ mod prefix;
 mod reading;
 mod request;
 mod request_error;
+mod texts;
 mod tokens;
 mod upstream_body;
 
@@ -26,5 +27,6 @@ pub use request::{
     ResponseFormat,
 };
 pub use request_error::RequestError;
+pub use texts::{BLOB_BYTES_MIN, Texts};
 pub use tokens::{ASCII_BYTES_PER_TOKEN, TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, TextSize};
 pub use upstream_body::{StreamForm, UpstreamForm, UsageInStream};

@@ -16,7 +16,7 @@ mod usage;
 pub use chat::{
     AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChoiceEnds, ChunkChoice, ChunkError,
     CompletionError, ContentAfterEnd, MessagesSummary, PrefixName, RequestError, ResponseFormat, StreamForm, TextSize,
-    UpstreamForm, UsageInStream,
+    Texts, UpstreamForm, UsageInStream,
 };
 pub use error::{ApiError, ErrorCase, ErrorType, Fault};
 pub use json::JSON_DEPTH_MAX;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Facts, Locality, TargetFacts, TargetState};
+use crate::{Facts, Locality, QualitySignal, TargetFacts, TargetState};
 
 use super::Fact;
 
@@ -73,12 +73,10 @@ impl<'a> Values<'a> {
     }
 
     /// The best quality that the signals predict among the targets of a locality.
-    pub(super) fn predicted_quality(&self, locality: Locality) -> FactRef<'a> {
+    pub(super) fn predicted_quality(&self, locality: Locality) -> Option<QualitySignal> {
         let of = |target: &&TargetFacts| target.locality() == locality;
-        let predicted = self.targets.iter().filter(of).filter_map(|target| {
-            self.facts.signals.quality.iter().find(|(id, _)| id == target.id()).map(|(_, quality)| *quality)
-        });
-        predicted.reduce(f64::max).into()
+        let predicted = self.targets.iter().filter(of).filter_map(|target| self.facts.predicted_quality(target.id()));
+        predicted.reduce(|best, other| if other.probability > best.probability { other } else { best })
     }
 }
 
@@ -103,6 +101,12 @@ impl From<Option<u32>> for FactRef<'_> {
 impl From<Option<bool>> for FactRef<'_> {
     fn from(value: Option<bool>) -> Self {
         value.map_or(Self::Absent, Self::Bool)
+    }
+}
+
+impl<'a> From<Option<&'a [String]>> for FactRef<'a> {
+    fn from(value: Option<&'a [String]>) -> Self {
+        value.map_or(Self::Absent, Self::Words)
     }
 }
 

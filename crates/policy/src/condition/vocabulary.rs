@@ -74,6 +74,9 @@ const STATES: FactKind =
     FactKind::Word(&["ready", "loading", "cold", "downloading", "unreachable", "breaker_open", "down"]);
 const NOT_SCANNED: &str = "the privacy scan did not run";
 const NOT_CLASSIFIED: &str = "the classifier did not run";
+const NOT_PREDICTED: &str =
+    "the classifier did not run, knows no such target, or the request is unlike its training data";
+const PROBABILITY: &str = "probability, 0 to 1";
 
 /// A fact that is there for every request.
 const fn always(
@@ -129,6 +132,9 @@ pub static FACTS: &[Fact] = &[
     always("request.mode", MODES, "", "`x-tidegate-mode`, `metadata.tidegate_mode`, configuration", |v| {
         FactRef::Text(v.facts.request.mode.as_str())
     }),
+    always("request.mode_stated", Bool, "", "whether the caller named a mode", |v| {
+        FactRef::Bool(v.facts.request.mode_stated)
+    }),
     always("request.privacy", CLASSES, "", "the strictest of header, metadata and configuration", |v| {
         FactRef::Text(v.facts.request.privacy.as_str())
     }),
@@ -162,9 +168,14 @@ pub static FACTS: &[Fact] = &[
     always("request.in_tool_loop", Bool, "", "whether the last message is the result of a tool", |v| {
         FactRef::Bool(v.facts.request.in_tool_loop)
     }),
-    later("request.language", Text, "ISO 639-1", "the classifier", NOT_CLASSIFIED, |v| {
-        v.facts.request.language.as_deref().into()
-    }),
+    sometimes(
+        "request.language",
+        Text,
+        "ISO 639-1",
+        "the last user message",
+        "too short, mixed, or not scanned",
+        |v| v.facts.request.language.as_deref().into(),
+    ),
     later("caller.key_id", Text, "", "the caller's key", "the caller is anonymous", |v| {
         v.facts.caller.key_id.as_deref().into()
     }),
@@ -173,32 +184,65 @@ pub static FACTS: &[Fact] = &[
     }),
     always("caller.tags", Words, "", "the caller's key; empty without one", |v| FactRef::Words(&v.facts.caller.tags)),
     always("caller.anonymous", Bool, "", "whether there is no key", |v| FactRef::Bool(v.facts.caller.key_id.is_none())),
-    later("signals.task", Text, "", "the classifier", NOT_CLASSIFIED, |v| v.facts.signals.task.as_deref().into()),
-    later("signals.personal_data", Int, "pieces found", "the privacy scan, all messages", NOT_SCANNED, |v| {
+    sometimes("signals.task", Text, "a label of the classifier", "the classifier", NOT_CLASSIFIED, |v| {
+        v.facts.signals.task.as_deref().into()
+    }),
+    sometimes("signals.task_probability", Double, PROBABILITY, "the classifier", NOT_CLASSIFIED, |v| {
+        v.facts.signals.task_probability.into()
+    }),
+    sometimes("signals.personal_data", Int, "pieces found", "the privacy scan, the whole request", NOT_SCANNED, |v| {
         v.facts.signals.personal_data.into()
     }),
-    later("signals.secrets", Int, "pieces found", "the privacy scan, all messages", NOT_SCANNED, |v| {
+    sometimes("signals.secrets", Int, "pieces found", "the privacy scan, the whole request", NOT_SCANNED, |v| {
         v.facts.signals.secrets.into()
     }),
-    later("signals.injection", Double, "probability, 0 to 1", "the classifier", NOT_CLASSIFIED, |v| {
+    sometimes("signals.kinds", Words, "kinds found", "the privacy scan, the whole request", NOT_SCANNED, |v| {
+        v.facts.signals.kinds.as_deref().into()
+    }),
+    sometimes(
+        "signals.opaque_parts",
+        Int,
+        "parts",
+        "images, audio, files: nobody looked into them",
+        NOT_SCANNED,
+        |v| v.facts.signals.opaque_parts.into(),
+    ),
+    sometimes("signals.injection", Double, PROBABILITY, "the classifier", NOT_CLASSIFIED, |v| {
         v.facts.signals.injection.into()
     }),
-    later(
+    sometimes("signals.seen_share", Double, "0 to 1", "the text that the classifier saw", NOT_CLASSIFIED, |v| {
+        v.facts.signals.seen_share.into()
+    }),
+    sometimes(
+        "signals.out_of_distribution",
+        Bool,
+        "",
+        "the classifier: unlike its training data, quality unknown",
+        NOT_CLASSIFIED,
+        |v| v.facts.signals.out_of_distribution.into(),
+    ),
+    sometimes(
         "signals.quality_device",
         Double,
-        "probability, 0 to 1",
+        PROBABILITY,
         "the classifier: the best target on the device",
-        NOT_CLASSIFIED,
-        |v| v.predicted_quality(Locality::Device),
+        NOT_PREDICTED,
+        |v| v.predicted_quality(Locality::Device).map(|quality| quality.probability).into(),
     ),
-    later(
+    sometimes("signals.quality_device_stderr", Double, "standard error", "the same", NOT_PREDICTED, |v| {
+        v.predicted_quality(Locality::Device).map(|quality| quality.standard_error).into()
+    }),
+    sometimes(
         "signals.quality_cloud",
         Double,
-        "probability, 0 to 1",
+        PROBABILITY,
         "the classifier: the best cloud target",
-        NOT_CLASSIFIED,
-        |v| v.predicted_quality(Locality::Cloud),
+        NOT_PREDICTED,
+        |v| v.predicted_quality(Locality::Cloud).map(|quality| quality.probability).into(),
     ),
+    sometimes("signals.quality_cloud_stderr", Double, "standard error", "the same", NOT_PREDICTED, |v| {
+        v.predicted_quality(Locality::Cloud).map(|quality| quality.standard_error).into()
+    }),
     sometimes("moment.minute_of_day", Int, "0 to 1439, local time", "the clock", "the clock cannot be read", |v| {
         v.facts.moment.minute_of_day.into()
     }),
@@ -299,6 +343,9 @@ pub static FACTS: &[Fact] = &[
     }),
     sometimes("target.quality", Double, "probability, 0 to 1", "the classifier, else `quality`", "unknown", |v| {
         target(v, |t| v.facts.quality(&t.profile).into())
+    }),
+    sometimes("target.quality_stderr", Double, "standard error", "the classifier", "not predicted", |v| {
+        target(v, |t| v.facts.predicted_quality(t.id()).map(|quality| quality.standard_error).into())
     }),
 ];
 

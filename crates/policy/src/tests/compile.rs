@@ -86,7 +86,7 @@ placement:
 routes:
   - {id: first, when: 'request.stream', candidates: ["acme/*", local/smal]}
   - {id: pasted, when: 'request . stream'}
-  - {id: signal, when: 'signals.task == "code"', candidates: ["tag:gpu"]}
+  - {id: signal, when: 'caller.team == "code"', candidates: ["tag:gpu"]}
   - {id: require, require: target.context_tokens > 5000}
   - {id: behind, when: 'request.stream'}
 "#,
@@ -97,7 +97,7 @@ routes:
         "Warning routes[0].candidates[0]: \"acme/*\" matches no target",
         "Error routes[0].candidates[1]: there is no target \"local/smal\"",
         "Warning routes[1].id: never decides: the earlier route \"first\"",
-        "Warning routes[2].when: signals.task is never produced",
+        "Warning routes[2].when: caller.team is never produced",
         "Warning routes[2].candidates[0]: no target has a tag \"gpu\"",
         "Warning routes[3].require: no candidate meets it",
         "Warning routes[4].id: never decides",
