@@ -38,12 +38,8 @@ pub fn mean(values: &[f64]) -> f64 {
 /// The bootstrap interval of the mean.
 #[must_use]
 pub fn mean_interval(values: &[f64]) -> Interval {
-    resampled(values.len(), |rows| rows.iter().filter_map(|row| values.get(*row)).sum::<f64>() / rows.len() as f64)
-}
-
-/// The interval of a statistic over `rows` rows: it is given the indices of each resample.
-pub(super) fn resampled(rows: usize, statistic: impl FnMut(&[usize]) -> f64) -> Interval {
-    Interval::of(resamples(rows, BOOTSTRAP_RESAMPLES, statistic))
+    let mean = |rows: &[usize]| rows.iter().filter_map(|row| values.get(*row)).sum::<f64>() / rows.len() as f64;
+    Interval::of(resamples(values.len(), BOOTSTRAP_RESAMPLES, mean))
 }
 
 /// A statistic of each resample of `rows` rows. What is not a number (a resample of one class only) is left out.
