@@ -17,7 +17,7 @@ const HALVINGS_MAX: usize = 30;
 /// Share of the expected gain that a step has to bring.
 const GAIN_LEAST: f64 = 1e-4;
 /// Ends where a step gains less than this share.
-const TOLERANCE: f64 = 1e-8;
+const TOLERANCE: f64 = 1e-6;
 
 /// What is fitted: weights of the columns of a design, near a prior.
 pub(super) struct Logistic<'a> {
