@@ -6,10 +6,12 @@ pub mod labels;
 mod metrics;
 mod policy_metrics;
 mod settlement;
+mod signals_metrics;
 
 pub use metrics::{Metrics, MetricsError, WORKER_STATES};
 pub use policy_metrics::ShadowDifference;
 pub use settlement::{AttemptMade, RequestOutcome, Settlement};
+pub use signals_metrics::SignalsOutcome;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use crate::Settlement;
+use crate::labels::LabelCounts;
 
 /// Why metrics could not be registered or rendered; a defect, not an operational state.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,7 @@ const NO_TARGET: &str = "none";
 const TTFT_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 const DURATION_BUCKETS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+const SIGNALS_BUCKETS: &[f64] = &[5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0];
 const ROUTE_BUCKETS: &[f64] = &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.025];
 
 /// Every metric of the process, in a registry of its own.
@@ -42,6 +44,11 @@ pub struct Metrics {
     pub(crate) shadow_decisions: IntCounterVec,
     pub(crate) shadow_differences: IntCounterVec,
     pub(crate) shadow_cost: CounterVec,
+    pub(crate) signals: IntCounterVec,
+    pub(crate) signals_duration: HistogramVec,
+    pub(crate) scan_findings: IntCounterVec,
+    pub(crate) classifier_up: IntGauge,
+    pub(crate) learning_records: IntGaugeVec,
 }
 
 impl Metrics {
@@ -71,6 +78,8 @@ impl Metrics {
         let policy_generation =
             IntGauge::new("tidegate_policy_generation", "Counts up from 1 with every policy that comes into force.")?;
         registry.register(Box::new(policy_generation.clone()))?;
+        let classifier_up = IntGauge::new("tidegate_classifier_up", "1 while requests are classified, else 0.")?;
+        registry.register(Box::new(classifier_up.clone()))?;
         gauge("tidegate_build_info", "Always 1; the version is the label.", &["version"])?
             .with_label_values(&[version])
             .set(1);
@@ -152,6 +161,28 @@ impl Metrics {
                 registry.register(Box::new(vec.clone()))?;
                 vec
             },
+            signals: counter(
+                "tidegate_signals_total",
+                "Requests looked into before they were decided, by whether that gave something.",
+                &["signal", "outcome"],
+            )?,
+            signals_duration: histogram(
+                "tidegate_signals_duration_seconds",
+                "Time taken to scan and classify a request, waiting for a processor included.",
+                &[],
+                SIGNALS_BUCKETS,
+            )?,
+            scan_findings: counter(
+                "tidegate_scan_findings_total",
+                "Personal data and secrets found in requests, by kind.",
+                &["kind"],
+            )?,
+            classifier_up,
+            learning_records: gauge(
+                "tidegate_learning_records",
+                "Answers and outcomes since the start, by what became of them: written, overflowed (the queue was full), failed.",
+                &["result"],
+            )?,
             policy_generation,
             in_flight,
             registry,
@@ -206,6 +237,14 @@ impl Metrics {
             self.worker_state.with_label_values(&[target.as_str(), known]).set(i64::from(known == state));
         }
         self.worker_restarts.with_label_values(&[target.as_str()]).set(i64::try_from(restarts).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what the label store has written so far.
+    pub fn show_labels(&self, counts: LabelCounts) {
+        let results = [("written", counts.written), ("overflowed", counts.overflowed), ("failed", counts.failed)];
+        for (result, count) in results {
+            self.learning_records.with_label_values(&[result]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// The text exposition format, version 0.0.4.

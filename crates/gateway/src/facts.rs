@@ -103,6 +103,7 @@ fn request_facts(claims: &Claims, request: &ChatRequest, config: &Config) -> Res
         api: Api::ChatCompletions,
         model,
         mode,
+        mode_stated: claims.mode.is_some(),
         privacy,
         tags: claims.tags.clone(),
         needs: needs(request),

@@ -158,7 +158,7 @@ fn unfit(
     if let Some(what) = profile.capabilities.lacks(facts.request.needs) {
         return Some(DropReason::LacksCapability(what));
     }
-    let needed = facts.request.prompt_tokens.saturating_add(facts.request.max_tokens.unwrap_or(OUTPUT_RESERVE_TOKENS));
+    let needed = target.prompt_tokens(facts).saturating_add(facts.request.max_tokens.unwrap_or(OUTPUT_RESERVE_TOKENS));
     if let Some(window) = profile.context_tokens.filter(|window| needed > *window) {
         return Some(DropReason::ContextTooSmall { needed, window });
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::UnknownWord;
+use crate::{Facts, UnknownWord};
 
 /// Longest target id in bytes; ids become metric label values and header values.
 pub const TARGET_ID_BYTES_MAX: usize = 128;
@@ -263,13 +263,15 @@ pub struct TargetFacts {
     pub queue_depth: Option<u64>,
     /// Measured speed; `None` to use the configured one.
     pub latency: Option<Latency>,
+    /// Tokens of the prompt by its own tokenizer; `None` to use the estimate of the request.
+    pub prompt_tokens: Option<u64>,
 }
 
 impl TargetFacts {
     /// A target in `state`, of which nothing was measured.
     #[must_use]
     pub fn new(profile: Arc<TargetProfile>, state: TargetState) -> Self {
-        Self { profile, state, queue_depth: None, latency: None }
+        Self { profile, state, queue_depth: None, latency: None, prompt_tokens: None }
     }
 
     /// Its name.
@@ -282,6 +284,12 @@ impl TargetFacts {
     #[must_use]
     pub fn locality(&self) -> Locality {
         self.profile.locality
+    }
+
+    /// Tokens of the prompt: counted, else estimated.
+    #[must_use]
+    pub fn prompt_tokens(&self, facts: &Facts) -> u64 {
+        self.prompt_tokens.unwrap_or(facts.request.prompt_tokens)
     }
 
     /// Measured speed, else the configured one.

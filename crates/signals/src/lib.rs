@@ -4,4 +4,6 @@
 //! Knows no HTTP and no targets of its own; it never fails a request: what is not known is absent.
 
 pub mod classify;
+mod language;
 pub mod learn;
+pub mod tokens;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -114,17 +114,12 @@ impl LabelStore {
     }
 
     fn send(&self, command: Command) {
-        let refused = match self.sender.as_ref().map(|sender| sender.try_send(command)) {
-            Some(Ok(())) => return,
-            Some(Err(error)) => match error {
-                std::sync::mpsc::TrySendError::Full(command) | std::sync::mpsc::TrySendError::Disconnected(command) => {
-                    command
-                }
-            },
-            None => return,
+        let Some(Err(refused)) = self.sender.as_ref().map(|sender| sender.try_send(command).map_err(Box::new)) else {
+            return;
         };
         self.counters.overflowed.fetch_add(1, Ordering::Relaxed);
-        if let Command::Outcome(_, Some(reply)) = refused {
+        let (TrySendError::Full(command) | TrySendError::Disconnected(command)) = *refused;
+        if let Command::Outcome(_, Some(reply)) = command {
             reply(Err(LabelError::Busy));
         }
     }

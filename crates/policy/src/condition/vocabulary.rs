@@ -329,6 +329,9 @@ pub static FACTS: &[Fact] = &[
         target(v, |t| FactRef::Bool(t.profile.capabilities.logprobs))
     }),
     always("target.state", STATES, "", "dispatcher and worker", |v| target(v, |t| FactRef::Text(t.state.as_str()))),
+    always("target.prompt_tokens", Int, "tokens", "counted by its tokenizer where that decides, else estimated", |v| {
+        target(v, |t| FactRef::Number(t.prompt_tokens(v.facts) as f64))
+    }),
     later("target.queue_depth", Int, "requests waiting", "dispatcher and worker", "not known", |v| {
         target(v, |t| t.queue_depth.into())
     }),
