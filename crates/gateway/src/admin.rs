@@ -86,6 +86,9 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, 
                 let status = worker.status();
                 gateway.metrics.show_worker(target, status.state.as_str(), status.restarts_total);
             }
+            if let Some(learning) = &gateway.learning {
+                gateway.metrics.show_labels(learning.store().counts());
+            }
             let body = gateway.metrics.render().unwrap_or_default().into();
             // Only a caller that left makes this fail.
             let _ = reply::write_body(session, StatusCode::OK, METRICS_TYPE, body, |_| Ok(())).await;

@@ -42,6 +42,11 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Run a labelled set through a target: what can it do?
     EvalTarget(EvalTargetArgs),
+    /// What was learnt of answers: features and how well they were answered, no text
+    Labels {
+        #[command(subcommand)]
+        action: LabelsAction,
+    },
     /// The engine, models and libraries on this machine
     Artifacts {
         #[command(subcommand)]
@@ -101,6 +106,32 @@ pub(crate) struct EvalTargetArgs {
     /// Configuration file; without one the built-in default is used
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabelsAction {
+    /// How many there are of each target, and from where
+    Stats,
+    /// The newest answers with their outcomes
+    List {
+        /// Only of this target
+        #[arg(long, value_name = "ID")]
+        target: Option<String>,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        count: u32,
+    },
+    /// Write labels with their features as JSON lines
+    Export {
+        /// The file to write; it must not be there
+        out: PathBuf,
+        /// Only of this target
+        #[arg(long, value_name = "ID")]
+        target: Option<String>,
+        /// Also those of requests that stay on the device (confidential and restricted)
+        #[arg(long)]
+        confidential: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

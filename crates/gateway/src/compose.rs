@@ -3,7 +3,7 @@
 //! A local target whose engine or model cannot be had does not keep the others from serving: it is down, with the
 //! reason.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use account::Metrics;
@@ -16,6 +16,7 @@ use worker::{Worker, WorkerConfig};
 
 use crate::config::{Config, LlamaCppConfig, ModelSource, ProviderConfig, TargetConfig};
 use crate::gateway::Gateway;
+use crate::learning::Learning;
 use crate::policies::{Context as PolicyContext, Policies};
 
 /// Longest name of a worker; it is part of a socket's path.
@@ -84,7 +85,17 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
         targets.push(Target { profile: Arc::clone(&target.profile), provider, timeouts: target.timeouts });
     }
     runtime_library(&artifacts).await;
-    Ok(Gateway::new(config, Dispatcher::new(targets), metrics, workers, policies))
+    let learning = learning(&config, artifacts.store.home().path());
+    let mut gateway = Gateway::new(config, Dispatcher::new(targets), metrics, workers, policies);
+    gateway.learning = learning;
+    Ok(gateway)
+}
+
+/// The label store, where one is wanted. A gateway that cannot learn serves all the same.
+fn learning(config: &Config, home: &Path) -> Option<Learning> {
+    let models = config.targets.iter().map(|target| (target.id().clone(), alias(target.id()).to_owned())).collect();
+    let opened = config.learning.enabled.then(|| Learning::open(config.learning.clone(), home, models))?;
+    opened.map_err(|error| warn!(error = %error, "nothing is learnt from traffic")).ok()
 }
 
 /// The engine, once for all local targets: where it is, or why it cannot be had. Not looked for when nobody needs it.

@@ -13,6 +13,7 @@ use worker::Worker;
 use crate::config::Config;
 use crate::conversation::Conversations;
 use crate::history::History;
+use crate::learning::Learning;
 use crate::moment::LocalClock;
 use crate::policies::{self, Context, Policies};
 
@@ -26,6 +27,8 @@ pub(crate) struct Gateway {
     pub history: History,
     pub conversations: Conversations,
     pub clock: LocalClock,
+    /// `None` where nothing is learnt.
+    pub learning: Option<Learning>,
     pub in_flight: Arc<Semaphore>,
     /// Unix time of the start, in seconds; the `created` of every model.
     pub started_s: u64,
@@ -53,6 +56,7 @@ impl Gateway {
             history: History::new(Instant::now()),
             policies,
             clock: LocalClock::default(),
+            learning: None,
             in_flight,
             started_s,
             draining: AtomicBool::new(false),

@@ -4,6 +4,7 @@ mod artifacts;
 mod check;
 mod eval_target;
 mod explain;
+mod labels;
 mod up;
 
 use std::io::Write;
@@ -17,6 +18,7 @@ pub(crate) use artifacts::artifacts;
 pub(crate) use check::check;
 pub(crate) use eval_target::eval_target;
 pub(crate) use explain::explain;
+pub(crate) use labels::labels;
 pub(crate) use up::up;
 
 /// Writes the built-in configuration to `file`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use policy::{Mode, Privacy};
 
+use super::learning::compile_learning;
 use super::raw::{RawConfig, RawLimits, RawLog, RawPath, RawPolicy};
 use super::target::compile_target;
 use super::trust::compile_trust;
@@ -111,9 +112,11 @@ pub(super) fn compile(
         check.problem("targets", "is empty; at least one target is needed");
     }
     let policy = policy_sources(&mut check, raw.policy);
+    let learning = compile_learning(&mut check, raw.learning);
     Config {
         listen,
         policy,
+        learning,
         admin_listen,
         mode,
         privacy,

@@ -4,6 +4,7 @@
 //! line and column.
 
 mod compile;
+mod learning;
 mod prices;
 mod profile;
 mod raw;
@@ -23,6 +24,7 @@ use dispatch::Timeouts;
 use policy::{Locality, Mode, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
+pub(crate) use learning::{LearningConfig, Verifier, VerifierKind};
 pub(crate) use secret::Secret;
 pub(crate) use trust::{CallerTrust, Claim, Trust};
 use yaml::Problem;
@@ -45,6 +47,8 @@ pub(crate) struct Config {
     pub trust: Trust,
     /// Where the policies come from.
     pub policy: PolicySources,
+    /// What is learnt from traffic.
+    pub learning: LearningConfig,
     /// The targets, in order of preference.
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.

@@ -6,6 +6,7 @@ mod cancellation;
 mod cli;
 mod eval_target;
 mod failover;
+mod learning;
 mod lifecycle;
 mod limits;
 mod placement;

@@ -144,6 +144,7 @@ fn concurrency(args: &EvalTargetArgs, config: &Config, id: &TargetId) -> anyhow:
 
 /// The other workers would only take memory and processor time from this one.
 fn start_only(config: &mut Config, id: &TargetId) {
+    config.learning.enabled = false;
     for target in &mut config.targets {
         let is_asked = target.id() == id;
         if let ProviderConfig::LlamaCpp(local) = &mut target.provider {
