@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Run a labelled set through a target: what can it do?
     EvalTarget(EvalTargetArgs),
+    /// Fit the classifier's heads to what was learnt, and put in force what is better
+    Train(TrainArgs),
     /// What was learnt of answers: features and how well they were answered, no text
     Labels {
         #[command(subcommand)]
@@ -103,6 +105,23 @@ pub(crate) struct EvalTargetArgs {
     /// Keep the text of the answers in the file of labels
     #[arg(long)]
     pub answers: bool,
+    /// Configuration file; without one the built-in default is used
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What `train` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Only this target; all with labels when absent
+    #[arg(long, value_name = "ID")]
+    pub target: Option<String>,
+    /// Fit and compare, and leave everything as it is
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go back to the version before the active one
+    #[arg(long, conflicts_with_all = ["target", "dry_run"])]
+    pub rollback: bool,
     /// Configuration file; without one the built-in default is used
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -89,6 +89,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Check { config, policies } => commands::check(config.as_deref(), &policies),
         Command::Explain(args) => commands::explain(&args),
         Command::EvalTarget(args) => commands::eval_target(&args).await,
+        Command::Train(args) => commands::train(&args),
         Command::Labels { action } => commands::labels(&action),
         Command::Artifacts { action } => commands::artifacts(action).await,
     }

@@ -5,6 +5,7 @@ mod check;
 mod eval_target;
 mod explain;
 mod labels;
+mod train;
 mod up;
 
 use std::io::Write;
@@ -19,6 +20,7 @@ pub(crate) use check::check;
 pub(crate) use eval_target::eval_target;
 pub(crate) use explain::explain;
 pub(crate) use labels::labels;
+pub(crate) use train::train;
 pub(crate) use up::up;
 
 /// Writes the built-in configuration to `file`.

@@ -16,5 +16,6 @@ mod python_client;
 mod real_engine;
 mod streaming;
 mod support;
+mod training;
 mod trust;
 mod workers;
