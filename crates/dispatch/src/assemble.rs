@@ -3,21 +3,20 @@
 //! Used where asking for a stream serves the caller better: llama-server notices at its next token that nobody reads a
 //! stream any more, and much later that nobody waits for a whole answer.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use policy::Outcome;
 use wire::{AssembleError, Assembler, SseDecoder, UpstreamError};
 
 use crate::TargetFailure;
-use crate::egress::root_cause;
-use crate::relay::drain;
+use crate::egress::Response;
 
 /// Reads the events of `response` and makes one chat completion of them.
 ///
 /// # Errors
 /// [`Outcome::ConnectionLost`] when the connection breaks in the middle of it, [`Outcome::InvalidAnswer`] when the stream
 /// is none or not whole.
-pub(crate) async fn assemble(mut response: reqwest::Response) -> Result<Bytes, TargetFailure> {
-    let (mut decoder, mut assembler) = (SseDecoder::new(), Assembler::new());
+pub(crate) async fn assemble(mut response: Response) -> Result<Bytes, TargetFailure> {
+    let (mut decoder, mut assembler, mut read) = (SseDecoder::new(), Assembler::new(), BytesMut::new());
     loop {
         while let Some(event) = decoder.next_event() {
             let event = event.map_err(|error| invalid(&error.to_string()))?;
@@ -25,20 +24,23 @@ pub(crate) async fn assemble(mut response: reqwest::Response) -> Result<Bytes, T
                 return Err(failure(AssembleError::Upstream(UpstreamError::parse(event.data.as_bytes()))));
             }
             if event.is_done() {
-                drain(response);
+                response.drain();
                 return assembler.finish().map_err(failure);
             }
             if event.has_data {
                 assembler.push(&event.data).map_err(failure)?;
             }
         }
-        match response.chunk().await {
-            Ok(Some(chunk)) => decoder.push(&chunk),
-            Ok(None) if decoder.is_mid_event() && !decoder.ends_with_done() => {
+        match response.read(&mut read).await {
+            Ok(true) => {
+                decoder.push(&read);
+                read.clear();
+            }
+            Ok(false) if decoder.is_mid_event() && !decoder.ends_with_done() => {
                 return Err(invalid("the stream ended within an event"));
             }
-            Ok(None) => return assembler.finish().map_err(failure),
-            Err(error) => return Err(TargetFailure::new(Outcome::ConnectionLost, &root_cause(&error))),
+            Ok(false) => return assembler.finish().map_err(failure),
+            Err(error) => return Err(TargetFailure::new(Outcome::ConnectionLost, &error)),
         }
     }
 }
@@ -81,7 +83,7 @@ mod tests {
         ];
         for (body, is_whole) in cases {
             upstream.set_default(Behaviour::event_stream(body.clone()));
-            let answer = assemble(client.post(&url).body("{}").send().await.unwrap()).await;
+            let answer = assemble(Response::General(client.post(&url).body("{}").send().await.unwrap())).await;
             match answer {
                 Ok(answer) => assert!(is_whole && answer == whole, "{body}: {answer:?}"),
                 Err(failure) => assert!(!is_whole && failure.outcome == Outcome::InvalidAnswer, "{body}: {failure:?}"),

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use policy::{
     Attempt, MAX_ATTEMPTS_MAX, NextStep, Outcome, Plan, TRIES_PER_TARGET_MAX, TargetFacts, TargetId, TargetProfile,
     next_step,
@@ -14,7 +12,7 @@ use tracing::warn;
 use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError};
 
 use crate::assemble::assemble;
-use crate::egress::{self, root_cause};
+use crate::egress::{self, Response};
 use crate::{Answer, AttemptRecord, Content, Failure, Lead, Provider, Relay, TargetFailure, Timeouts};
 
 /// Tries made for one request at most: every attempt of the longest plan, each with its retry.
@@ -162,7 +160,7 @@ async fn run(plan: &Plan, target: &Target, lead: &Lead, request: &ChatRequest) -
     let response = egress::send(plan.placement(), &target.profile, &lead.destination, body, streams, limit)
         .await
         .map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
-    if response.status() != StatusCode::OK {
+    if response.status() != 200 {
         return refused(response, limit).await;
     }
     if streams {
@@ -192,8 +190,8 @@ fn whole(body: Bytes) -> Result<Content, TargetFailure> {
     }
 }
 
-fn expect_event_stream(response: &reqwest::Response) -> Result<(), TargetFailure> {
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+fn expect_event_stream(response: &Response) -> Result<(), TargetFailure> {
+    let content_type = response.content_type().unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("text/event-stream") {
         return Ok(());
@@ -203,13 +201,9 @@ fn expect_event_stream(response: &reqwest::Response) -> Result<(), TargetFailure
 }
 
 /// Sorts an error status: the caller's to mend, or a failure of the target.
-async fn refused(response: reqwest::Response, limit: Duration) -> Result<Content, TargetFailure> {
-    let status = response.status().as_u16();
-    let retry_after_s = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.trim().parse().ok());
+async fn refused(response: Response, limit: Duration) -> Result<Content, TargetFailure> {
+    let status = response.status();
+    let retry_after_s = response.retry_after().and_then(|text| text.trim().parse().ok());
     let body = tokio::time::timeout(limit, read_body(response, ERROR_BYTES_MAX)).await;
     let error = UpstreamError::parse(&body.ok().and_then(Result::ok).unwrap_or_default());
     match Outcome::of_error_status(status) {
@@ -224,17 +218,17 @@ async fn refused(response: reqwest::Response, limit: Duration) -> Result<Content
     }
 }
 
-async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Bytes, TargetFailure> {
+async fn read_body(mut response: Response, limit: usize) -> Result<Bytes, TargetFailure> {
     let mut body = BytesMut::new();
     loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
+        match response.read(&mut body).await {
+            Ok(_) if body.len() > limit => {
                 let detail = format!("the body is longer than {limit} bytes");
                 return Err(TargetFailure::new(Outcome::InvalidAnswer, &detail));
             }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body.freeze()),
-            Err(error) => return Err(TargetFailure::new(Outcome::ConnectionLost, &root_cause(&error))),
+            Ok(true) => {}
+            Ok(false) => return Ok(body.freeze()),
+            Err(error) => return Err(TargetFailure::new(Outcome::ConnectionLost, &error)),
         }
     }
 }

@@ -6,15 +6,17 @@
 
 mod answer;
 mod assemble;
+mod destination;
 mod egress;
 mod execute;
+mod http1;
 mod llama_cpp;
 mod openai;
 mod provider;
 mod relay;
 
 pub use answer::{Answer, AttemptRecord, Content, Failure, TargetFailure};
-pub use egress::{Destination, DestinationError};
+pub use destination::{Destination, DestinationError};
 pub use execute::{Dispatcher, Target};
 pub use llama_cpp::LlamaCpp;
 pub use openai::{OpenAi, UNREACHABLE_FOR};

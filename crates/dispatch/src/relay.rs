@@ -10,10 +10,7 @@ use tokio::time::timeout;
 use wire::sse::{DONE_FRAME, encode_data};
 use wire::{ChatChunk, ChoiceEnds, SseDecoder, SseEvent, UpstreamError, Usage};
 
-use crate::egress::root_cause;
-
-/// How long the end of the connection is awaited after `[DONE]`, so that it can be used again.
-const DRAIN_LIMIT: Duration = Duration::from_millis(250);
+use crate::egress::Response;
 
 /// How a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +30,9 @@ pub enum StreamEnd {
 
 /// A stream on its way to the caller.
 pub struct Relay {
-    response: Option<reqwest::Response>,
+    response: Option<Response>,
+    /// What one read brought; empty between two.
+    read: BytesMut,
     decoder: SseDecoder,
     show_usage: bool,
     idle: Duration,
@@ -47,9 +46,10 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub(crate) fn new(response: reqwest::Response, show_usage: bool, idle: Duration, generation: u64) -> Self {
+    pub(crate) fn new(response: Response, show_usage: bool, idle: Duration, generation: u64) -> Self {
         Self {
             response: Some(response),
+            read: BytesMut::new(),
             decoder: SseDecoder::new(),
             show_usage,
             idle,
@@ -107,9 +107,12 @@ impl Relay {
     /// Waits for bytes of the target and gives them to the decoder, or ends the stream.
     async fn read_chunk(&mut self) {
         let Some(response) = &mut self.response else { return };
-        match timeout(self.idle, response.chunk()).await {
-            Ok(Ok(Some(chunk))) => self.decoder.push(&chunk),
-            Ok(Ok(None)) => {
+        match timeout(self.idle, response.read(&mut self.read)).await {
+            Ok(Ok(true)) => {
+                self.decoder.push(&self.read);
+                self.read.clear();
+            }
+            Ok(Ok(false)) => {
                 self.response = None;
                 let is_cut = self.decoder.is_mid_event() && !self.decoder.ends_with_done();
                 if self.choices.is_whole() && !is_cut {
@@ -120,7 +123,7 @@ impl Relay {
                 }
             }
             Ok(Err(error)) => {
-                let detail = format!("the connection to the target broke: {}", root_cause(&error));
+                let detail = format!("the connection to the target broke: {error}");
                 self.interrupt(&detail);
             }
             Err(_) => {
@@ -153,7 +156,7 @@ impl Relay {
                 out.extend_from_slice(&DONE_FRAME);
                 self.end = Some(StreamEnd::Complete);
                 if let Some(response) = self.response.take() {
-                    drain(response);
+                    response.drain();
                 }
             } else {
                 self.interrupt("the target ended the stream without a finish reason");
@@ -207,12 +210,4 @@ impl Relay {
         self.end = Some(StreamEnd::Interrupted { detail: detail.to_owned(), reported: false, stalled: false });
         self.response = None;
     }
-}
-
-/// After `[DONE]` only the end of the body is missing; once it was read the connection is free again. Not waited for by
-/// a caller, who has everything; past the limit the connection is closed.
-pub(crate) fn drain(mut response: reqwest::Response) {
-    tokio::spawn(async move {
-        let _ = timeout(DRAIN_LIMIT, async { while let Ok(Some(_)) = response.chunk().await {} }).await;
-    });
 }

@@ -11,6 +11,7 @@ use wire::ApiError;
 
 use crate::gateway::Gateway;
 use crate::policies::Policies;
+use crate::signals::Signals;
 use crate::{intake, reply};
 
 const RELOAD_PATH: &str = "/admin/reload";
@@ -21,6 +22,7 @@ struct Readiness<'a> {
     ready: bool,
     draining: bool,
     policy: PolicyReadiness,
+    classifier: ClassifierReadiness,
     targets: Vec<TargetReadiness<'a>>,
 }
 
@@ -34,6 +36,27 @@ struct PolicyReadiness {
     shadow_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reload_error: Option<String>,
+}
+
+/// Whether requests are classified. A gateway that does not classify is ready all the same.
+#[derive(Serialize)]
+struct ClassifierReadiness {
+    /// `ready`, `off`, or `missing` where one is wanted.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl ClassifierReadiness {
+    fn of(signals: &Signals) -> Self {
+        let reason = signals.missing();
+        let state = match (&reason, signals.has_classifier()) {
+            (Some(_), _) => "missing",
+            (None, true) => "ready",
+            (None, false) => "off",
+        };
+        Self { state, reason }
+    }
 }
 
 impl PolicyReadiness {
@@ -138,7 +161,8 @@ fn readiness(gateway: &Gateway) -> (StatusCode, Bytes) {
     });
     let ready = can_answer && !draining;
     let policy = PolicyReadiness::of(&gateway.policies);
-    let body =
-        serde_json::to_vec(&Readiness { ready, draining, policy, targets: targets.collect() }).unwrap_or_default();
+    let classifier = ClassifierReadiness::of(&gateway.signals);
+    let readiness = Readiness { ready, draining, policy, classifier, targets: targets.collect() };
+    let body = serde_json::to_vec(&readiness).unwrap_or_default();
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body.into())
 }

@@ -14,10 +14,13 @@ use policy::TargetId;
 use tracing::{info, warn};
 use worker::{Worker, WorkerConfig};
 
+use crate::classifier;
 use crate::config::{Config, LlamaCppConfig, ModelSource, ProviderConfig, TargetConfig};
 use crate::gateway::Gateway;
 use crate::learning::Learning;
 use crate::policies::{Context as PolicyContext, Policies};
+use crate::signals::Signals;
+use crate::token_counts::TokenCounts;
 
 /// Longest name of a worker; it is part of a socket's path.
 const WORKER_NAME_BYTES_MAX: usize = 40;
@@ -63,7 +66,7 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
     }
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"))?;
     let engine = engine(&config, &artifacts).await;
-    let (mut targets, mut workers) = (Vec::new(), Vec::new());
+    let (mut targets, mut workers, mut token_counts) = (Vec::new(), Vec::new(), TokenCounts::default());
     for target in &config.targets {
         let provider: Box<dyn Provider> = match &target.provider {
             ProviderConfig::OpenAi(openai) => {
@@ -71,7 +74,8 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
                 Box::new(OpenAi::new(openai.model.clone(), destination))
             }
             ProviderConfig::LlamaCpp(local) => match worker(workers.len(), target, local, &engine, &artifacts).await {
-                Ok(worker) => {
+                Ok((worker, model)) => {
+                    token_counts.add(target.id().clone(), local.context_tokens.into(), model);
                     workers.push((target.id().clone(), worker.clone()));
                     Box::new(LlamaCpp::new(worker, alias(target.id()).to_owned()))
                 }
@@ -84,16 +88,16 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
         };
         targets.push(Target { profile: Arc::clone(&target.profile), provider, timeouts: target.timeouts });
     }
-    runtime_library(&artifacts).await;
+    let signals = signals(&config, &artifacts).await?;
     let learning = learning(&config, artifacts.store.home().path());
-    let mut gateway = Gateway::new(config, Dispatcher::new(targets), metrics, workers, policies);
+    let mut gateway = Gateway::new(config, Dispatcher::new(targets), metrics, workers, policies, signals, token_counts);
     gateway.learning = learning;
     Ok(gateway)
 }
 
 /// The label store, where one is wanted. A gateway that cannot learn serves all the same.
 fn learning(config: &Config, home: &Path) -> Option<Learning> {
-    let models = config.targets.iter().map(|target| (target.id().clone(), alias(target.id()).to_owned())).collect();
+    let models = config.targets.iter().map(|target| (target.id().clone(), target.classified_as.model.clone())).collect();
     let opened = config.learning.enabled.then(|| Learning::open(config.learning.clone(), home, models))?;
     opened.map_err(|error| warn!(error = %error, "nothing is learnt from traffic")).ok()
 }
@@ -116,13 +120,14 @@ async fn engine(config: &Config, artifacts: &Artifacts) -> Result<PathBuf, Strin
     Ok(path)
 }
 
+/// Starts a local worker; with the file of its model.
 async fn worker(
     ordinal: usize,
     target: &TargetConfig,
     local: &LlamaCppConfig,
     engine: &Result<PathBuf, String>,
     artifacts: &Artifacts,
-) -> anyhow::Result<Worker> {
+) -> anyhow::Result<(Worker, PathBuf)> {
     let executable = engine.clone().map_err(anyhow::Error::msg)?;
     let model = match &local.model {
         ModelSource::Path(path) => path.clone(),
@@ -132,7 +137,7 @@ async fn worker(
     // The ordinal keeps names apart that differ only in what is replaced or cut off.
     let name: String = format!("{ordinal}-{}", alias(target.id()).replace(['/', ':', '@'], "_"));
     let name: String = name.chars().take(WORKER_NAME_BYTES_MAX).collect();
-    let mut config = WorkerConfig::new(name, executable, model, home.join("run"), home.join("logs"));
+    let mut config = WorkerConfig::new(name, executable, model.clone(), home.join("run"), home.join("logs"));
     config.model_alias = alias(target.id()).to_owned();
     config.context_tokens = local.context_tokens;
     config.slots = local.slots;
@@ -141,7 +146,7 @@ async fn worker(
     config.extra_args.clone_from(&local.extra_args);
     config.start_timeout = target.timeouts.connect;
     config.eager = local.eager;
-    Ok(Worker::start(config))
+    Ok((Worker::start(config), model))
 }
 
 /// The part of a target's id after the provider: what the worker calls its model.
@@ -149,11 +154,27 @@ fn alias(id: &TargetId) -> &str {
     id.as_str().split_once('/').map_or(id.as_str(), |(_, model)| model)
 }
 
-/// ONNX Runtime, which the classifier will use; nothing depends on it to start.
-async fn runtime_library(artifacts: &Artifacts) {
-    let Some(artifact) = artifacts.store.manifest().first(Role::OnnxRuntime) else { return };
-    match artifacts.obtain(artifact.name()).await {
-        Ok(found) => info!(path = %found.path.display(), origin = ?found.origin, "onnx runtime found"),
-        Err(error) => warn!(error = format!("{error:#}"), "onnx runtime is not there; the gateway runs without it"),
+/// What requests are looked into with; without a classifier where that cannot be had.
+async fn signals(config: &Config, artifacts: &Artifacts) -> anyhow::Result<Signals> {
+    let runtime = match config.classifier.enabled {
+        true => runtime_library(artifacts).await,
+        false => Err("the classifier is off".to_owned()),
+    };
+    let (home, of) = (artifacts.store.home().path().to_owned(), config.clone());
+    let (reader, missing) = tokio::task::spawn_blocking(move || classifier::reader(&of, &home, runtime)).await?;
+    match &missing {
+        Some(reason) => warn!(reason, "requests are not classified; what policies ask of the classifier is absent"),
+        None => {
+            info!(classifier = reader.classifier().map(|classifier| &*classifier.heads().name), "requests are scanned")
+        }
     }
+    Ok(Signals::new(reader, missing, &config.targets))
+}
+
+/// Where ONNX Runtime is, or why it cannot be had.
+async fn runtime_library(artifacts: &Artifacts) -> Result<PathBuf, String> {
+    let artifact = artifacts.store.manifest().first(Role::OnnxRuntime).ok_or("the manifest holds none")?;
+    let found = artifacts.obtain(artifact.name()).await.map_err(|error| format!("{error:#}"))?;
+    info!(path = %found.path.display(), origin = ?found.origin, "onnx runtime found");
+    Ok(found.path)
 }

@@ -30,13 +30,15 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
     };
     settling.stream(request.stream());
     // enrich
+    let signalled = gateway.signals.read(&request, &gateway.metrics).await;
     let deciding = Instant::now();
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
-    let gathered = match facts::gather(gateway, stickiness, &session.req_header().headers, &request) {
+    let mut gathered = match facts::gather(gateway, stickiness, &session.req_header().headers, &request, signalled) {
         Ok(gathered) => gathered,
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
+    gateway.token_counts.count(&request, &mut gathered.targets).await;
     // decide; the class holds for the conversation even if this request comes to nothing
     if gathered.class() > gateway.config.privacy {
         gateway.conversations.remember(&gathered.thread, gathered.class(), None, stickiness.ttl, deciding);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use policy::{Estimate, FACTS, FactRef, Facts, Locality, Plan, TargetFacts, TargetId, Values};
+use policy::{Estimate, FACTS, FactRef, Facts, Locality, Plan, QualitySignal, TargetFacts, TargetId, Values};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -71,6 +71,9 @@ struct Estimated {
     ttft_ms: Option<f64>,
     total_ms: Option<f64>,
     quality: Option<f64>,
+    /// Where the quality was predicted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality_stderr: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -93,7 +96,7 @@ impl Explanation {
             target: attempt.target().to_string(),
             locality: attempt.locality().as_str(),
             state: state(attempt.target()),
-            estimate: estimated(attempt.estimate()),
+            estimate: estimated(attempt.estimate(), facts.predicted_quality(attempt.target())),
             ttft_deadline_ms: attempt.ttft_deadline().map(|deadline| deadline.as_millis()),
         });
         let left = plan.dropped().iter().map(|dropped| Left {
@@ -136,9 +139,9 @@ fn values_text(values: &Values<'_>, name: &str) -> String {
     policy::Fact::named(name).map_or_else(String::new, |fact| values.get(fact).to_string())
 }
 
-fn estimated(estimate: &Estimate) -> Estimated {
+fn estimated(estimate: &Estimate, predicted: Option<QualitySignal>) -> Estimated {
     let Estimate { cost_usd, ttft_ms, total_ms, quality } = *estimate;
-    Estimated { cost_usd, ttft_ms, total_ms, quality }
+    Estimated { cost_usd, ttft_ms, total_ms, quality, quality_stderr: predicted.map(|signal| signal.standard_error) }
 }
 
 fn json(value: FactRef<'_>) -> Value {
@@ -227,6 +230,9 @@ impl Estimated {
                 Some(value) => write!(line, ", {name} {value:.0}{unit}"),
                 None => Ok(()),
             };
+        }
+        if let Some(error) = self.quality_stderr {
+            let _ = write!(line, " ± {error:.2}");
         }
         line
     }

@@ -1,7 +1,9 @@
 //! Gathers what a decision knows: the request, its caller, the moment, the conversation, the targets.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use ::signals::Reader;
 use bytes::Bytes;
 use http::HeaderMap;
 use policy::{
@@ -15,6 +17,7 @@ use crate::config::Config;
 use crate::conversation::Thread;
 use crate::gateway::Gateway;
 use crate::moment;
+use crate::signals::{self, Signalled};
 
 /// Everything that one request is decided by.
 pub(crate) struct Gathered {
@@ -40,10 +43,12 @@ pub(crate) fn gather(
     stickiness: &Stickiness,
     headers: &HeaderMap,
     request: &ChatRequest,
+    signalled: Signalled,
 ) -> Result<Gathered, Box<ApiError>> {
     let config = &gateway.config;
     let claims = Claims::read(headers, request, &config.trust.anonymous)?;
-    let request_facts = request_facts(&claims, request, config)?;
+    let mut request_facts = request_facts(&claims, request, config)?;
+    request_facts.language = signalled.language.map(str::to_owned);
     let caller = CallerFacts::default();
     let thread = Thread::of(request, &caller, claims.session.as_deref());
     let targets = gateway.dispatcher.facts();
@@ -54,6 +59,7 @@ pub(crate) fn gather(
     let facts = Facts {
         request: request_facts,
         caller,
+        signals: signalled.facts,
         moment: moment::facts(&gateway.clock, &targets),
         conversation,
         history: gateway.history.facts(Instant::now()),
@@ -62,8 +68,8 @@ pub(crate) fn gather(
     Ok(Gathered { facts, targets, thread })
 }
 
-/// The facts of an example: what a request with this body and these headers would say, at no moment in particular and in no
-/// conversation.
+/// The facts of an example: what a request with this body and these headers would say, at no moment in particular, in no
+/// conversation and to no classifier. It is scanned for personal data and secrets as any other.
 ///
 /// # Errors
 /// What its caller would be told, with the place at fault.
@@ -71,7 +77,10 @@ pub(crate) fn of_example(body: Bytes, headers: &HeaderMap, config: &Config) -> R
     let facts = || {
         let request = ChatRequest::parse(body).map_err(|error| Box::new(ApiError::from(error)))?;
         let claims = Claims::read(headers, &request, &config.trust.anonymous)?;
-        Ok(Facts { request: request_facts(&claims, &request, config)?, ..Facts::default() })
+        let report = Reader::new(Arc::clone(&config.scanner), None, Duration::ZERO).read(&request, Instant::now());
+        let mut request = request_facts(&claims, &request, config)?;
+        request.language = report.language.map(str::to_owned);
+        Ok(Facts { request, signals: signals::scanned(&report), ..Facts::default() })
     };
     facts().map_err(|error: Box<ApiError>| match &error.param {
         Some(param) => format!("{param}: {}", error.message),

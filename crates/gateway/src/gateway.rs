@@ -16,6 +16,8 @@ use crate::history::History;
 use crate::learning::Learning;
 use crate::moment::LocalClock;
 use crate::policies::{self, Context, Policies};
+use crate::signals::Signals;
+use crate::token_counts::TokenCounts;
 
 /// The composed gateway.
 pub(crate) struct Gateway {
@@ -24,6 +26,8 @@ pub(crate) struct Gateway {
     pub metrics: Metrics,
     pub workers: Vec<(TargetId, Worker)>,
     pub policies: Policies,
+    pub signals: Signals,
+    pub token_counts: TokenCounts,
     pub history: History,
     pub conversations: Conversations,
     pub clock: LocalClock,
@@ -42,9 +46,12 @@ impl Gateway {
         metrics: Metrics,
         workers: Vec<(TargetId, Worker)>,
         policies: Policies,
+        signals: Signals,
+        token_counts: TokenCounts,
     ) -> Self {
         let in_flight = Arc::new(Semaphore::new(config.limits.in_flight_max));
         policies::show(&policies.in_force(), &metrics);
+        metrics.show_classifier(signals.has_classifier());
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let started_s = since_epoch.map_or(0, |duration| duration.as_secs());
         Self {
@@ -55,6 +62,8 @@ impl Gateway {
             conversations: Conversations::new(),
             history: History::new(Instant::now()),
             policies,
+            signals,
+            token_counts,
             clock: LocalClock::default(),
             learning: None,
             in_flight,

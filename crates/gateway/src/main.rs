@@ -9,6 +9,7 @@ mod admin;
 mod announce;
 mod app;
 mod claims;
+mod classifier;
 mod cli;
 mod commands;
 mod compose;
@@ -32,7 +33,9 @@ mod rescue;
 mod route;
 mod serve;
 mod settle;
+mod signals;
 mod tags;
+mod token_counts;
 
 use std::future::Future;
 use std::process::ExitCode;

@@ -29,9 +29,11 @@ pub(crate) async fn explain(gateway: &Gateway, session: &mut ServerSession, requ
 
 async fn explained(gateway: &Gateway, session: &mut ServerSession) -> Result<Option<Bytes>, Box<ApiError>> {
     let Some(request) = exchange::parse(gateway, session).await? else { return Ok(None) };
+    let signalled = gateway.signals.read(&request, &gateway.metrics).await;
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
-    let gathered = facts::gather(gateway, stickiness, &session.req_header().headers, &request)?;
+    let mut gathered = facts::gather(gateway, stickiness, &session.req_header().headers, &request, signalled)?;
+    gateway.token_counts.count(&request, &mut gathered.targets).await;
     let (facts, targets) = (&gathered.facts, &gathered.targets);
     let plan = rescue::refused(decide(in_force.policy(), facts, targets), targets)?;
     let explanation = Explanation::of(&in_force, facts, targets, &plan);

@@ -9,7 +9,7 @@ const CONFIDENCE_MIN: f64 = 0.5;
 
 /// The language of a text; `None` where it is too short or mixed to tell reliably.
 #[must_use]
-pub fn language(text: &str) -> Option<&'static str> {
+pub(crate) fn language(text: &str) -> Option<&'static str> {
     let seen = &text[..text.floor_char_boundary(BYTES_MAX)];
     detect(seen).filter(|info| info.confidence() >= CONFIDENCE_MIN).and_then(|info| code(info.lang()))
 }

@@ -59,18 +59,16 @@ impl TargetTokenizer {
         Ok(loaded)
     }
 
-    /// The tokens of a prompt that consists of these contents of messages, frame included. Stops counting once there are more
-    /// than `most`: the result is then any number above it.
+    /// What every prompt takes beside its messages.
     #[must_use]
-    pub fn count<'a>(&self, contents: impl Iterator<Item = &'a str>, most: u64) -> Option<u64> {
-        let mut count = self.base;
-        for content in contents {
-            count = count.saturating_add(self.per_message).saturating_add(self.tokens(content).ok()?);
-            if count > most {
-                break;
-            }
-        }
-        Some(count)
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The tokens of one message with this content, frame included; `None` where the tokenizer fails.
+    #[must_use]
+    pub fn message(&self, content: &str) -> Option<u64> {
+        self.tokens(content).ok().map(|tokens| tokens + self.per_message)
     }
 
     fn tokens(&self, text: &str) -> Result<u64, String> {

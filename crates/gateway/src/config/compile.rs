@@ -9,6 +9,7 @@ use policy::{Mode, Privacy};
 
 use super::learning::compile_learning;
 use super::raw::{RawConfig, RawLimits, RawLog, RawPath, RawPolicy};
+use super::signals::{compile_classifier, compile_scan};
 use super::target::compile_target;
 use super::trust::compile_trust;
 use super::yaml::{Document, Problem};
@@ -61,13 +62,14 @@ impl Check<'_> {
     }
 }
 
+/// `None` when nothing can be made of it; problems have been noted then.
 pub(super) fn compile(
     raw: RawConfig,
     document: &Document,
     folder: &Path,
     env: Env<'_>,
     problems: &mut Vec<Problem>,
-) -> Config {
+) -> Option<Config> {
     let mut check = Check { document, folder, env, problems };
     let listen = address(&mut check, "listen", raw.listen.as_deref(), 8787);
     let admin_listen = address(&mut check, "admin_listen", raw.admin_listen.as_deref(), 8788);
@@ -112,8 +114,10 @@ pub(super) fn compile(
         check.problem("targets", "is empty; at least one target is needed");
     }
     let policy = policy_sources(&mut check, raw.policy);
+    let classifier = compile_classifier(&mut check, raw.classifier);
+    let scanner = compile_scan(&mut check, raw.scan);
     let learning = compile_learning(&mut check, raw.learning);
-    Config {
+    Some(Config {
         listen,
         policy,
         learning,
@@ -121,6 +125,8 @@ pub(super) fn compile(
         mode,
         privacy,
         trust,
+        classifier,
+        scanner: scanner?,
         targets,
         disabled,
         limits,
@@ -129,7 +135,7 @@ pub(super) fn compile(
         onnxruntime_path,
         hub_base,
         fetch: raw.artifacts.fetch.unwrap_or(true),
-    }
+    })
 }
 
 fn address(check: &mut Check<'_>, path: &str, text: Option<&str>, port: u16) -> SocketAddr {

@@ -9,6 +9,8 @@ mod prices;
 mod profile;
 mod raw;
 mod secret;
+mod signals;
+mod size_class;
 mod target;
 mod trust;
 pub(crate) mod yaml;
@@ -20,12 +22,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::signals::scan::Scanner;
 use dispatch::Timeouts;
 use policy::{Locality, Mode, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
 pub(crate) use learning::{LearningConfig, Verifier, VerifierKind};
 pub(crate) use secret::Secret;
+pub(crate) use signals::ClassifierConfig;
+pub(crate) use size_class::ClassifiedAs;
 pub(crate) use trust::{CallerTrust, Claim, Trust};
 use yaml::Problem;
 
@@ -47,6 +52,10 @@ pub(crate) struct Config {
     pub trust: Trust,
     /// Where the policies come from.
     pub policy: PolicySources,
+    /// What predicts how well targets answer.
+    pub classifier: ClassifierConfig,
+    /// What looks for personal data and secrets.
+    pub scanner: Arc<Scanner>,
     /// What is learnt from traffic.
     pub learning: LearningConfig,
     /// The targets, in order of preference.
@@ -74,6 +83,8 @@ pub(crate) struct TargetConfig {
     pub profile: Arc<TargetProfile>,
     /// Limits in time.
     pub timeouts: Timeouts,
+    /// What the classifier is asked about it.
+    pub classified_as: ClassifiedAs,
     /// How it is reached.
     pub provider: ProviderConfig,
 }
@@ -246,7 +257,7 @@ impl Config {
         let errors = |problems| ConfigErrors { file: file.to_owned(), problems };
         let (raw, document, mut problems) = yaml::read(text).map_err(errors)?;
         let config = compile::compile(raw, &document, folder, env, &mut problems);
-        if problems.is_empty() {
+        if let Some(config) = config.filter(|_| problems.is_empty()) {
             return Ok(config);
         }
         problems.sort_by_key(|problem| problem.at);

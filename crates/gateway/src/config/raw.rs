@@ -24,6 +24,10 @@ pub(crate) struct RawConfig {
     pub trust: RawTrust,
     /// The files of the policies; see policies/README.md.
     pub policy: RawPolicy,
+    /// What counts as personal data and as a secret.
+    pub scan: RawScan,
+    /// Predicts how well each target would answer.
+    pub classifier: RawClassifier,
     /// Learning from one's own traffic; off when absent.
     pub learning: RawLearning,
     /// The models, in the order of preference among equals; 1 to 256.
@@ -60,6 +64,64 @@ pub(crate) struct RawPolicy {
     pub file: Option<String>,
     /// A policy that is decided beside it and only counted.
     pub shadow: Option<String>,
+}
+
+/// The scan for personal data and secrets, which every request goes through.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawScan {
+    /// Regions (ISO 3166 codes) in whose national formats phone numbers are recognised without a word beside them; all that
+    /// are known when absent.
+    pub phone_regions: Option<Vec<String>>,
+    /// The least confidence at which a kind is reported, 0 to 1; above 1: never. 0.5 when absent.
+    pub thresholds: BTreeMap<String, f32>,
+    /// What is not reported.
+    pub allow: RawAllow,
+    /// Further kinds.
+    pub recognisers: Vec<RawRecogniser>,
+}
+
+/// What the scan does not report.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawAllow {
+    /// Texts, exactly.
+    pub values: Vec<String>,
+    /// Regular expressions for the whole of what was found.
+    pub patterns: Vec<String>,
+}
+
+/// A kind of one's own.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawRecogniser {
+    /// Its word in `signals.kinds`: lower case, digits and underscores.
+    pub name: String,
+    /// `personal_data` or `secret`.
+    pub category: String,
+    /// A regular expression.
+    pub pattern: String,
+    /// Words of which one has to stand near, or the confidence is halved; none when absent.
+    pub context: Vec<String>,
+    /// 0 to 1; 0.75 when absent.
+    pub confidence: Option<f32>,
+}
+
+/// The prompt classifier.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawClassifier {
+    /// Whether requests are classified; true when absent.
+    pub enabled: Option<bool>,
+    /// A folder with the files of a classifier, instead of the built-in one. A relative path is taken from the folder of the
+    /// configuration.
+    pub folder: Option<String>,
+    /// Longest time for one request; 20 when absent. Past it the request is decided without.
+    pub deadline_ms: Option<u64>,
 }
 
 /// Learning from one's own traffic. Features of requests are kept on this machine with how well they were answered, no text.
@@ -181,6 +243,9 @@ pub(crate) struct RawTarget {
     pub price: Option<RawPrice>,
     /// How likely it answers well, 0 to 1.
     pub quality: Option<f64>,
+    /// How big the model is: `tiny` (under 1 billion parameters), `small` (to 4), `medium` (to 15), `large` (to 80), `frontier`. As
+    /// its name says when absent. The classifier predicts by it what it was not trained on.
+    pub size_class: Option<String>,
     /// How fast it is expected to answer.
     pub latency: Option<RawLatency>,
 }

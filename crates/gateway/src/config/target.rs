@@ -9,6 +9,7 @@ use policy::{Locality, TargetId};
 
 use super::compile::Check;
 use super::raw::{RawTarget, RawTimeouts, RawValue};
+use super::size_class::{SIZE_CLASSES, classified_as};
 use super::{LlamaCppConfig, ModelSource, OpenAiConfig, ProviderConfig, Secret, TargetConfig, profile};
 
 /// Parts of header names whose values have to come from the environment or a file.
@@ -46,7 +47,14 @@ pub(super) fn compile_target(check: &mut Check<'_>, path: &str, raw: RawTarget) 
     let common = profile::common_keys(check, path, &raw);
     let (id, provider) = (id?, provider?);
     let profile = profile::profile(id, common, &raw.capabilities, &provider);
-    (check.problems.len() == before).then_some(TargetConfig { profile, timeouts, provider })
+    let mut classified_as = classified_as(&profile.provider, &provider);
+    if let Some(word) = &raw.size_class {
+        classified_as.size_class = SIZE_CLASSES.into_iter().find(|class| class == word);
+        if classified_as.size_class.is_none() {
+            check.problem(&format!("{path}.size_class"), format!("{word:?} is not one of {}", SIZE_CLASSES.join(", ")));
+        }
+    }
+    (check.problems.len() == before).then_some(TargetConfig { profile, timeouts, classified_as, provider })
 }
 
 fn compile_timeouts(check: &mut Check<'_>, path: &str, raw: &RawTimeouts, default: Timeouts) -> Timeouts {

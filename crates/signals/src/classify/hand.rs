@@ -25,6 +25,9 @@ pub const NAMES: [&str; HAND_FEATURES] = [
     "has_fence",
 ];
 
+/// Where `log_chars` and `wide_share` stand among them.
+pub(super) const LOG_CHARS: usize = 0;
+pub(super) const WIDE_SHARE: usize = 5;
 const WORD_LENGTH_MAX: f64 = 20.0;
 /// First words of a question.
 const ASKING: [&str; 17] = [

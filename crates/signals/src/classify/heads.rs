@@ -160,6 +160,12 @@ pub struct Distribution {
     pub residual_variance: f32,
     /// A distance above it is unlike the training data.
     pub threshold: f32,
+    /// Added to the threshold, divided by the tokens of the turn.
+    pub per_token: f32,
+    /// The largest share of characters outside ASCII.
+    pub wide_share_max: f32,
+    /// The languages of the training data, ISO 639-1.
+    pub languages: Vec<String>,
 }
 
 /// A probability with its standard error.
@@ -309,13 +315,22 @@ impl Distribution {
         distance + rest.max(0.0) / self.residual_variance
     }
 
+    /// Whether a request is unlike the training data: by the distance of its vector and the tokens, the share of characters
+    /// outside ASCII and the language of its turn, where that is known.
+    #[must_use]
+    pub fn is_unlike(&self, distance: f32, tokens: usize, wide_share: f32, language: Option<&str>) -> bool {
+        distance > self.threshold + self.per_token / tokens.max(1) as f32
+            || wide_share > self.wide_share_max
+            || language.is_some_and(|language| !self.languages.iter().any(|known| known == language))
+    }
+
     fn check(&self) -> Result<(), HeadsError> {
         row("out_of_distribution.mean", &self.mean, VECTOR_DIMENSIONS)?;
         rows("out_of_distribution.components", &self.components, VECTOR_DIMENSIONS)?;
         row("out_of_distribution.variance", &self.variance, self.components.len())?;
         positive("out_of_distribution.variance", &self.variance)?;
         positive("out_of_distribution.residual_variance", &[self.residual_variance])?;
-        row("out_of_distribution.threshold", &[self.threshold], 1)
+        row("out_of_distribution", &[self.threshold, self.per_token, self.wide_share_max], 3)
     }
 }
 

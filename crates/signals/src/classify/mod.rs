@@ -16,6 +16,8 @@ use heads::{Estimate, FEATURES, HAND_FEATURES, Heads, VECTOR_DIMENSIONS};
 
 /// Weight of the turn in the vector of a request that has a context.
 const TURN_WEIGHT: f32 = 0.75;
+/// Text has at least one token for so many characters.
+const CHARS_PER_TOKEN_MAX: usize = 16;
 /// Tokens beyond which a message of the context does not weigh more.
 const CONTEXT_TOKENS_MAX: usize = 512;
 
@@ -24,6 +26,17 @@ const CONTEXT_TOKENS_MAX: usize = 512;
 pub struct Classifier {
     encoder: Encoder,
     heads: Heads,
+}
+
+/// What is known of the turn of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// Its hand features, not scaled.
+    pub hand: &'a [f32; HAND_FEATURES],
+    /// Its tokens that were seen.
+    pub tokens: usize,
+    /// Its language, ISO 639-1, where that is known.
+    pub language: Option<&'a str>,
 }
 
 /// What the classifier says of one request.
@@ -74,23 +87,25 @@ impl Classifier {
         &self.heads
     }
 
-    /// Judges a request by its vector and the hand features of its turn.
+    /// Judges a request by its vector and what is known of its turn.
     #[must_use]
-    pub fn classify(&self, vector: &[f32; VECTOR_DIMENSIONS], hand: &[f32; HAND_FEATURES]) -> Classification {
+    pub fn classify(&self, vector: &[f32; VECTOR_DIMENSIONS], turn: &Turn<'_>) -> Classification {
         let mut features = Box::new([0.0; FEATURES]);
         features[..VECTOR_DIMENSIONS].copy_from_slice(vector);
-        features[VECTOR_DIMENSIONS..].copy_from_slice(hand);
+        features[VECTOR_DIMENSIONS..].copy_from_slice(turn.hand);
         self.heads.scale(&mut features);
         let tasks = self.heads.tasks(&features);
         let likeliest = tasks.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         let (task, task_probability) = likeliest.unwrap_or_default();
-        let out = &self.heads.out_of_distribution;
+        let (out, wide_share) = (&self.heads.out_of_distribution, turn.hand[hand::WIDE_SHARE]);
+        // A word that is too long for the tokenizer is one token.
+        let tokens = turn.tokens.max(turn.hand[hand::LOG_CHARS].exp() as usize / CHARS_PER_TOKEN_MAX);
         Classification {
             projected: self.heads.project(&features),
             task,
             task_probability,
             injection: self.heads.injection(&features),
-            out_of_distribution: out.distance(vector) > out.threshold,
+            out_of_distribution: out.is_unlike(out.distance(vector), tokens, wide_share, turn.language),
             features,
         }
     }

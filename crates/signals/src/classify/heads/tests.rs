@@ -14,7 +14,8 @@ fn small() -> Value {
         "task": {"labels": ["a", "b"], "weights": [one_hot(1), one_hot(2)], "bias": [0.0, 0.0], "temperature": 2.0},
         "injection": {"weights": one_hot(3), "bias": 0.0, "calibration": {"slope": 1.0, "intercept": 0.0}, "threshold": 0.5},
         "out_of_distribution": {"mean": vec![0.0; VECTOR_DIMENSIONS], "components": [one_hot(0)[..VECTOR_DIMENSIONS]],
-            "variance": [4.0], "residual_variance": 0.5, "threshold": 9.0},
+            "variance": [4.0], "residual_variance": 0.5, "threshold": 9.0,
+            "per_token": 10.0, "wide_share_max": 0.3, "languages": ["en"]},
     })
 }
 
@@ -39,6 +40,17 @@ fn a_head_computes_what_the_description_says() {
     let mut vector = [0.0; VECTOR_DIMENSIONS];
     (vector[0], vector[5]) = (4.0, 1.0);
     assert!((heads.out_of_distribution.distance(&vector) - (4.0 + 2.0)).abs() < 1e-5);
+    let cases = [
+        ((18.0, 1, 0.0, Some("en")), false),
+        ((18.0, 2, 0.0, None), true),
+        ((1.0, 2, 0.4, None), true),
+        ((1.0, 2, 0.0, Some("de")), true),
+        ((1.0, 0, 0.0, None), false),
+    ];
+    for (case, expected) in cases {
+        let (distance, tokens, wide, language) = case;
+        assert_eq!(heads.out_of_distribution.is_unlike(distance, tokens, wide, language), expected, "{case:?}");
+    }
 }
 
 #[test]

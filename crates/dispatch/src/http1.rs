@@ -1,0 +1,194 @@
+//! HTTP/1.1 over a plain socket, driven by the task of the request itself: no task beside it, no channel between them.
+//!
+//! That is half of what a request costs against a general client (`bench/README.md`), and it gives what the relay
+//! promises without further care: dropping a response closes its connection in that moment, nothing is read that was
+//! not asked for, and all that one read brings comes out together.
+//!
+//! Only what a completion needs: POST with a body, one exchange at a time on a connection. No TLS, no proxy, no redirect,
+//! no upgrade, no content coding, no pipelining; other targets take the general client (`egress`).
+
+mod body;
+mod head;
+mod link;
+mod pool;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::HOST;
+
+use body::Body;
+pub(crate) use head::Head;
+pub(crate) use link::Address;
+use link::Link;
+use pool::Pool;
+pub(crate) use pool::{IDLE_CONNECTIONS_MAX, IDLE_MAX};
+
+/// Interim responses (1xx) before the final one.
+const INTERIM_MAX: usize = 8;
+
+/// What came is not HTTP/1.1 as it is accepted here. Quotes nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Malformed(&'static str);
+
+/// Why an exchange failed. The messages hold neither address nor prompt.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No connection; nothing was sent.
+    #[error("{0}")]
+    Connect(io::Error),
+    /// The connection broke.
+    #[error("{0}")]
+    Broken(#[from] io::Error),
+    /// The target closed the connection before the end of its response.
+    #[error("connection closed before message completed")]
+    Closed,
+    /// The response cannot be read.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+}
+
+/// A target that is asked in plain HTTP/1.1. Clones share their idle connections.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: Address,
+    connect: Duration,
+    /// The request up to what differs between two of them.
+    head: Bytes,
+    pool: Arc<Pool>,
+}
+
+impl Client {
+    /// Posts to `path` at `address` with these `headers`; a connection has to stand within `connect`.
+    pub(crate) fn new(address: Address, host: &str, path: &str, headers: &HeaderMap, connect: Duration) -> Self {
+        let mut head = format!("POST {path} HTTP/1.1\r\n{HOST}: {host}\r\n").into_bytes();
+        for (name, value) in headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.extend_from_slice(part);
+            }
+        }
+        Self { address, connect, head: head.into(), pool: Arc::default() }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Sends `body` and waits for the head of the response, on an idle connection if there is one. Dropping the future
+    /// closes the connection.
+    pub(crate) async fn post(&self, accept: &str, body: Bytes) -> Result<Response, Error> {
+        if let Some(link) = self.pool.take() {
+            let sent = self.exchange(link, accept, body).await;
+            if sent.is_err() {
+                self.pool.clear();
+            }
+            return sent;
+        }
+        let link = self.address.connect(self.connect).await.map_err(Error::Connect)?;
+        self.exchange(link, accept, body).await
+    }
+
+    async fn exchange(&self, mut link: Link, accept: &str, body: Bytes) -> Result<Response, Error> {
+        let rest = format!("accept: {accept}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let mut request = BytesMut::with_capacity(self.head.len() + rest.len());
+        request.extend_from_slice(&self.head);
+        request.extend_from_slice(rest.as_bytes());
+        link.send(request.freeze(), body);
+        let mut interim = 0;
+        loop {
+            if let Some((head, length)) = Head::parse(&link.inbox)? {
+                link.inbox.advance(length);
+                if !head.is_interim() {
+                    let (body, pool) = (Body::new(head.framing), Arc::clone(&self.pool));
+                    return Ok(Response { head, body, state: State::Reading(link), pool });
+                }
+                interim += 1;
+                if head.status == 101 || interim > INTERIM_MAX {
+                    return Err(Malformed("interim responses that were not asked for").into());
+                }
+            } else if link.fill().await? == 0 {
+                return Err(Error::Closed);
+            }
+        }
+    }
+}
+
+/// A response whose head has come. Dropped before its end, it closes its connection.
+pub(crate) struct Response {
+    head: Head,
+    body: Body,
+    state: State,
+    pool: Arc<Pool>,
+}
+
+enum State {
+    Reading(Link),
+    Ended,
+    Broken(Malformed),
+}
+
+impl Response {
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Appends what came of the body to `out`, waiting for one read where nothing is there; false at its end, with
+    /// nothing appended. Cancel-safe. After an error there are only errors.
+    pub(crate) async fn read(&mut self, out: &mut BytesMut) -> Result<bool, Error> {
+        loop {
+            if self.take(out)? {
+                return Ok(true);
+            }
+            let State::Reading(link) = &mut self.state else { return Ok(false) };
+            match link.fill().await {
+                Ok(1..) => {}
+                Ok(0) if self.body.may_end() => self.state = State::Ended,
+                Ok(0) => return Err(self.broken(Error::Closed)),
+                Err(error) => return Err(self.broken(error.into())),
+            }
+        }
+    }
+
+    /// Whether the body has been read to its end, as far as that has come already.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let mut rest = BytesMut::new();
+        matches!(self.take(&mut rest), Ok(false)) && matches!(self.state, State::Ended)
+    }
+
+    /// Takes what is there; whether it was anything. Gives the connection back at the end.
+    fn take(&mut self, out: &mut BytesMut) -> Result<bool, Error> {
+        let before = out.len();
+        match &mut self.state {
+            State::Ended => return Ok(false),
+            State::Broken(malformed) => return Err((*malformed).into()),
+            State::Reading(link) => {
+                if let Err(malformed) = self.body.take(&mut link.inbox, out) {
+                    self.state = State::Broken(malformed);
+                    // What came before it is good.
+                    return if out.len() > before { Ok(true) } else { Err(malformed.into()) };
+                }
+            }
+        }
+        if self.body.is_whole()
+            && let State::Reading(link) = std::mem::replace(&mut self.state, State::Ended)
+            && self.head.keeps_alive
+            && link.is_clear()
+        {
+            self.pool.put(link);
+        }
+        Ok(out.len() > before)
+    }
+
+    /// Closes the connection.
+    fn broken(&mut self, error: Error) -> Error {
+        self.state = State::Broken(Malformed("the connection broke before"));
+        error
+    }
+}

@@ -1,0 +1,129 @@
+//! What is found out about a request before it is decided: the privacy scan and the classifier, off the threads that serve.
+//!
+//! Fails no request: what is not known is absent from the facts and counted.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use account::{Metrics, SignalsOutcome};
+use policy::{QualitySignal, SignalFacts, TargetId};
+use signals::{NotClassified, Reader, Report};
+use tokio::sync::Semaphore;
+use tracing::warn;
+use wire::ChatRequest;
+
+use crate::config::{ClassifiedAs, TargetConfig};
+
+/// A request of at most this many bytes is read on the thread that serves it: that takes about as long as handing it over.
+const INLINE_BYTES_MAX: usize = 4096;
+
+/// The readers of requests.
+pub(crate) struct Signals {
+    reader: RwLock<Arc<Reader>>,
+    targets: Vec<(TargetId, ClassifiedAs)>,
+    /// Why there is no classifier, where one is wanted.
+    missing: RwLock<Option<String>>,
+    /// One for each core, so that many long requests do not crowd out those that are being relayed.
+    permits: Semaphore,
+}
+
+/// What is known of one request.
+pub(crate) struct Signalled {
+    pub facts: SignalFacts,
+    /// ISO 639-1 code of the language of the turn.
+    pub language: Option<&'static str>,
+}
+
+impl Signals {
+    /// `classifier` is why there is none, where one is wanted.
+    pub(crate) fn new(reader: Reader, missing: Option<String>, targets: &[TargetConfig]) -> Self {
+        let targets = targets.iter().map(|target| (target.id().clone(), target.classified_as.clone())).collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            reader: RwLock::new(Arc::new(reader)),
+            targets,
+            missing: RwLock::new(missing),
+            permits: Semaphore::new(cores),
+        }
+    }
+
+    /// Why there is no classifier; `None` where there is one, or none is wanted.
+    pub(crate) fn missing(&self) -> Option<String> {
+        self.missing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether requests are classified.
+    pub(crate) fn has_classifier(&self) -> bool {
+        self.reader().classifier().is_some()
+    }
+
+    fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.reader.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads one request.
+    pub(crate) async fn read(&self, request: &ChatRequest, metrics: &Metrics) -> Signalled {
+        let (began, reader) = (Instant::now(), self.reader());
+        let report = if request.body().len() <= INLINE_BYTES_MAX {
+            Some(reader.read(request, began))
+        } else {
+            // The semaphore is never closed.
+            let _permit = self.permits.acquire().await;
+            let (reader, request) = (Arc::clone(&reader), request.clone());
+            tokio::task::spawn_blocking(move || reader.read(&request, began)).await.ok()
+        };
+        let outcome = report.as_ref().map_or(SignalsOutcome::FAILED, outcome);
+        metrics.signals_read(&outcome, began.elapsed());
+        let Some(report) = report else {
+            warn!("reading a request failed; it is decided without signals");
+            return Signalled { facts: SignalFacts::default(), language: None };
+        };
+        if let Some(scan) = &report.scan {
+            metrics.scan_found(scan.kinds.iter().map(|(kind, count)| (kind.as_ref(), *count)));
+        }
+        Signalled { facts: self.facts(&reader, &report), language: report.language }
+    }
+
+    fn facts(&self, reader: &Reader, report: &Report) -> SignalFacts {
+        let mut facts = scanned(report);
+        let (Some(classifier), Ok(said)) = (reader.classifier(), &report.classification) else { return facts };
+        let predicted = self.targets.iter().filter_map(|(id, of)| {
+            let estimate = classifier.quality(said, Some(&of.model), of.size_class)?;
+            let (probability, standard_error) = (estimate.probability.into(), estimate.standard_error.into());
+            Some((id.clone(), QualitySignal { probability, standard_error }))
+        });
+        facts.quality = predicted.collect();
+        facts.task = classifier.task_label(said.task).map(str::to_owned);
+        facts.task_probability = Some(said.task_probability.into());
+        facts.injection = Some(said.injection.into());
+        facts.out_of_distribution = Some(said.out_of_distribution);
+        facts.seen_share = Some(report.seen_share);
+        facts
+    }
+}
+
+/// The facts that the privacy scan gives.
+pub(crate) fn scanned(report: &Report) -> SignalFacts {
+    let Some(scan) = &report.scan else { return SignalFacts::default() };
+    SignalFacts {
+        personal_data: Some(scan.personal_data),
+        secrets: Some(scan.secrets),
+        kinds: Some(scan.kinds.keys().map(|kind| kind.as_ref().to_owned()).collect()),
+        opaque_parts: Some(scan.opaque),
+        ..SignalFacts::default()
+    }
+}
+
+fn outcome(report: &Report) -> SignalsOutcome {
+    SignalsOutcome {
+        scan: if report.scan.is_some() { "ok" } else { "late" },
+        classifier: match &report.classification {
+            Ok(said) if said.out_of_distribution => "out_of_distribution",
+            Ok(_) => "ok",
+            Err(NotClassified::Unavailable) => "unavailable",
+            Err(NotClassified::Late) => "late",
+            Err(NotClassified::Failed) => "failed",
+            Err(NotClassified::Empty) => "empty",
+        },
+    }
+}

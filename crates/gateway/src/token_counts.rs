@@ -1,0 +1,97 @@
+//! Counts the tokens of a prompt with a local model's own tokenizer, where the estimate cannot tell whether it fits the window.
+//!
+//! For requests of plain text: what a template makes of tools and images is left to the estimate. Counts are kept under the
+//! hash of each message, so that a growing conversation is counted once.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use ::signals::tokens::{ESTIMATE_ERROR, TargetTokenizer};
+use lru::LruCache;
+use policy::{OUTPUT_RESERVE_TOKENS, TargetFacts, TargetId};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use tracing::warn;
+use wire::{ChatRequest, Texts};
+
+/// Messages whose count is remembered, for each target.
+const COUNTS_MAX: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// The counters of all local targets.
+#[derive(Default)]
+pub(crate) struct TokenCounts {
+    counters: Vec<Arc<Counter>>,
+}
+
+/// Counts for one target. Its tokenizer is read when it is first needed.
+struct Counter {
+    target: TargetId,
+    window: u64,
+    gguf: PathBuf,
+    tokenizer: OnceLock<Option<TargetTokenizer>>,
+    known: Mutex<LruCache<[u8; 32], u64>>,
+}
+
+impl TokenCounts {
+    /// Counts for `target` with the tokenizer in the file `gguf`.
+    pub(crate) fn add(&mut self, target: TargetId, window: u64, gguf: PathBuf) {
+        let known = Mutex::new(LruCache::new(COUNTS_MAX));
+        self.counters.push(Arc::new(Counter { target, window, gguf, tokenizer: OnceLock::new(), known }));
+    }
+
+    /// Writes the count into the facts of each target whose window may or may not be large enough.
+    pub(crate) async fn count(&self, request: &ChatRequest, targets: &mut [TargetFacts]) {
+        let undecided = self.counters.iter().filter(|counter| counter.is_undecided(request));
+        for counter in undecided {
+            let (of, request) = (Arc::clone(counter), request.clone());
+            let counted = tokio::task::spawn_blocking(move || of.count(&request)).await.ok().flatten();
+            if let Some(target) = targets.iter_mut().find(|target| *target.id() == counter.target) {
+                target.prompt_tokens = counted;
+            }
+        }
+    }
+}
+
+impl Counter {
+    /// Whether the estimate leaves open that the prompt fits.
+    fn is_undecided(&self, request: &ChatRequest) -> bool {
+        let messages = request.messages();
+        if request.has_tools() || messages.images + messages.attachments > 0 {
+            return false;
+        }
+        let estimate = request.prompt_tokens_estimate() as f64;
+        let room = self.window as f64 - request.max_tokens().unwrap_or(OUTPUT_RESERVE_TOKENS) as f64;
+        estimate / ESTIMATE_ERROR.1 <= room && estimate / ESTIMATE_ERROR.0 > room
+    }
+
+    /// The tokens of the prompt; `None` where it cannot be counted. Stops once they are more than the window.
+    fn count(&self, request: &ChatRequest) -> Option<u64> {
+        let load = || match TargetTokenizer::load(&self.gguf) {
+            Ok(tokenizer) => Some(tokenizer),
+            Err(error) => {
+                warn!(target_id = %self.target, error, "prompts for this target are not counted, only estimated");
+                None
+            }
+        };
+        let tokenizer = self.tokenizer.get_or_init(load).as_ref()?;
+        let mut count = tokenizer.base();
+        for message in request.message_slices() {
+            let key = *blake3::hash(message.as_bytes()).as_bytes();
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+            let tokens = match known {
+                Some(tokens) => tokens,
+                None => {
+                    let texts = Texts::of_message(message);
+                    let tokens = tokenizer.message(&texts.content)?;
+                    self.known.lock().unwrap_or_else(PoisonError::into_inner).put(key, tokens);
+                    tokens
+                }
+            };
+            count = count.saturating_add(tokens);
+            if count > self.window {
+                break;
+            }
+        }
+        Some(count)
+    }
+}

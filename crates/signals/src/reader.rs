@@ -1,0 +1,185 @@
+//! From a request to its signals: each message and each other field of the body is read once, and what was found is kept
+//! under the hash of its bytes, so that a growing conversation costs only what is new.
+//!
+//! What is kept holds no text. Something found across two messages, half in one and half in the other, is not found.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache;
+use wire::{ChatRequest, Texts};
+
+use crate::classify::heads::HAND_FEATURES;
+use crate::classify::windows::context_messages;
+use crate::classify::{Classification, Classifier, NotEncoded, TextVector, Turn, hand, request_vector};
+use crate::language::language;
+use crate::scan::Scanner;
+use crate::scan_report::ScanReport;
+
+/// Messages and fields that are remembered; each takes at most two kilobytes.
+const SLICES_MAX: u64 = 4096;
+/// How long one is remembered that is not asked for.
+const SLICE_TTL: Duration = Duration::from_secs(15 * 60);
+/// Longest scan of one request; past it the scan is absent. Looked at between messages.
+pub const SCAN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Why a request was not classified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotClassified {
+    /// There is no classifier.
+    Unavailable,
+    /// The deadline passed.
+    Late,
+    /// Tokenizer or runtime failed.
+    Failed,
+    /// The request holds no text.
+    Empty,
+}
+
+/// What is known of one request.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What the privacy scan found; `None` when it was not done in time.
+    pub scan: Option<ScanReport>,
+    /// What the classifier says, or why it says nothing.
+    pub classification: Result<Classification, NotClassified>,
+    /// Share from 0 to 1 of the text of all messages that the classifier saw; 1 for a request without text.
+    pub seen_share: f64,
+    /// ISO 639-1 code of the language of the turn.
+    pub language: Option<&'static str>,
+}
+
+/// What is remembered of one message or field.
+struct Slice {
+    is_user: bool,
+    scan: ScanReport,
+    content_bytes: usize,
+    hand: [f32; HAND_FEATURES],
+    language: Option<&'static str>,
+    vector: OnceLock<TextVector>,
+}
+
+/// Reads requests.
+pub struct Reader {
+    scanner: Arc<Scanner>,
+    classifier: Option<Classifier>,
+    deadline: Duration,
+    slices: Cache<[u8; 32], Arc<Slice>>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("classifier", &self.classifier).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// A reader; `deadline` is how long classifying one request may take.
+    #[must_use]
+    pub fn new(scanner: Arc<Scanner>, classifier: Option<Classifier>, deadline: Duration) -> Self {
+        let slices = Cache::builder().max_capacity(SLICES_MAX).time_to_idle(SLICE_TTL).build();
+        Self { scanner, classifier, deadline, slices }
+    }
+
+    /// The classifier, where there is one.
+    #[must_use]
+    pub fn classifier(&self) -> Option<&Classifier> {
+        self.classifier.as_ref()
+    }
+
+    /// Reads a request. Takes time in proportion to what is new in it: not for threads that many requests share, unless the
+    /// request is short. `began` is when the request came to be read, from which the deadline counts.
+    #[must_use]
+    pub fn read(&self, request: &ChatRequest, began: Instant) -> Report {
+        let messages = request.message_slices();
+        let (fields, scan_until) = (request.other_slices(), Instant::now() + SCAN_TIME_MAX);
+        let read = |json: &&str, is_message| (Instant::now() < scan_until).then(|| self.slice(json, is_message));
+        let known: Option<Vec<_>> = messages.iter().map(|json| read(json, true)).collect();
+        let others: Option<Vec<_>> = fields.iter().map(|json| read(json, false)).collect();
+        let (Some(known), Some(others)) = (known, others) else {
+            return Report { scan: None, classification: Err(NotClassified::Late), seen_share: 0.0, language: None };
+        };
+        let mut scan = ScanReport::default();
+        known.iter().chain(&others).for_each(|slice| scan.add(&slice.scan));
+        let turn = turn(&known);
+        let (classification, seen_share) = match &self.classifier {
+            None => (Err(NotClassified::Unavailable), 0.0),
+            Some(classifier) => self.classify(classifier, &messages, &known, turn, began + self.deadline),
+        };
+        Report {
+            scan: Some(scan),
+            classification,
+            seen_share,
+            language: known.get(turn).and_then(|turn| turn.language),
+        }
+    }
+
+    fn slice(&self, json: &str, is_message: bool) -> Arc<Slice> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[u8::from(is_message)]).update(json.as_bytes());
+        let key = *hasher.finalize().as_bytes();
+        if let Some(known) = self.slices.get(&key) {
+            return known;
+        }
+        let texts = if is_message { Texts::of_message(json) } else { Texts::of_field(json) };
+        let slice = Arc::new(Slice {
+            is_user: texts.role == "user",
+            scan: ScanReport::of(&self.scanner, &texts),
+            content_bytes: texts.content.len(),
+            hand: hand::features(&texts.content),
+            language: language(&texts.content),
+            vector: OnceLock::new(),
+        });
+        self.slices.insert(key, Arc::clone(&slice));
+        slice
+    }
+
+    /// The classification of a request whose turn is message `turn`, with the share of the text that was seen.
+    fn classify(
+        &self,
+        classifier: &Classifier,
+        messages: &[&str],
+        known: &[Arc<Slice>],
+        turn: usize,
+        deadline: Instant,
+    ) -> (Result<Classification, NotClassified>, f64) {
+        let total: usize = known.iter().map(|slice| slice.content_bytes).sum();
+        if total == 0 {
+            return (Err(NotClassified::Empty), 1.0);
+        }
+        let context: Vec<_> = (0..known.len()).filter(|index| *index != turn).collect();
+        let context = context_messages(context.len()).into_iter().map(|index| context[index]);
+        let wanted: Vec<_> = std::iter::once(turn).chain(context).collect();
+        let vectors: Result<Vec<_>, _> =
+            wanted.iter().map(|index| vector(classifier, messages[*index], &known[*index], deadline)).collect();
+        let vectors = match vectors {
+            Ok(vectors) => vectors,
+            Err(NotEncoded::Late) => return (Err(NotClassified::Late), 0.0),
+            Err(NotEncoded::Failed(_)) => return (Err(NotClassified::Failed), 0.0),
+        };
+        let seen: usize = vectors.iter().map(|vector| vector.seen_bytes).sum();
+        let vector = request_vector(vectors[0], vectors[1..].iter().copied());
+        let of = &known[turn];
+        let turn = Turn { hand: &of.hand, tokens: vectors[0].tokens, language: of.language };
+        (Ok(classifier.classify(&vector, &turn)), seen as f64 / total as f64)
+    }
+}
+
+/// The number of the turn: the last message of the user, else the last.
+fn turn(known: &[Arc<Slice>]) -> usize {
+    known.iter().rposition(|slice| slice.is_user).unwrap_or(known.len().saturating_sub(1))
+}
+
+/// The vector of a message: remembered, else made.
+fn vector<'a>(
+    classifier: &Classifier,
+    json: &str,
+    slice: &'a Slice,
+    deadline: Instant,
+) -> Result<&'a TextVector, NotEncoded> {
+    if let Some(vector) = slice.vector.get() {
+        return Ok(vector);
+    }
+    let vector = classifier.encoder().encode(&Texts::of_message(json).content, deadline)?;
+    Ok(slice.vector.get_or_init(|| vector))
+}
