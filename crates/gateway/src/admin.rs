@@ -43,6 +43,9 @@ struct PolicyReadiness {
 struct ClassifierReadiness {
     /// `ready`, `off`, or `missing` where one is wanted.
     state: &'static str,
+    /// The version of learnt heads in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learnt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -55,7 +58,7 @@ impl ClassifierReadiness {
             (None, true) => "ready",
             (None, false) => "off",
         };
-        Self { state, reason }
+        Self { state, learnt: signals.learnt(), reason }
     }
 }
 

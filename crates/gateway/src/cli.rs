@@ -102,6 +102,9 @@ pub(crate) struct EvalTargetArgs {
     /// Tokens of an answer, where its row does not say
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub max_tokens: u64,
+    /// Keep what the answers are worth as labels to learn from, with the features of their prompts (tidegate train)
+    #[arg(long)]
+    pub learn: bool,
     /// Keep the text of the answers in the file of labels
     #[arg(long)]
     pub answers: bool,

@@ -14,7 +14,7 @@ use policy::TargetId;
 use tracing::{info, warn};
 use worker::{Worker, WorkerConfig};
 
-use crate::classifier;
+use crate::classifier::{self, Source};
 use crate::config::{Config, LlamaCppConfig, ModelSource, ProviderConfig, TargetConfig};
 use crate::gateway::Gateway;
 use crate::learning::Learning;
@@ -97,7 +97,8 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
 
 /// The label store, where one is wanted. A gateway that cannot learn serves all the same.
 fn learning(config: &Config, home: &Path) -> Option<Learning> {
-    let models = config.targets.iter().map(|target| (target.id().clone(), target.classified_as.model.clone())).collect();
+    let models =
+        config.targets.iter().map(|target| (target.id().clone(), target.classified_as.model.clone())).collect();
     let opened = config.learning.enabled.then(|| Learning::open(config.learning.clone(), home, models))?;
     opened.map_err(|error| warn!(error = %error, "nothing is learnt from traffic")).ok()
 }
@@ -160,15 +161,17 @@ async fn signals(config: &Config, artifacts: &Artifacts) -> anyhow::Result<Signa
         true => runtime_library(artifacts).await,
         false => Err("the classifier is off".to_owned()),
     };
-    let (home, of) = (artifacts.store.home().path().to_owned(), config.clone());
-    let (reader, missing) = tokio::task::spawn_blocking(move || classifier::reader(&of, &home, runtime)).await?;
-    match &missing {
+    let source = Source { home: artifacts.store.home().path().to_owned(), runtime };
+    let (from, of) = (source.clone(), config.clone());
+    let loaded = tokio::task::spawn_blocking(move || classifier::reader(&of, &from)).await?;
+    match &loaded.missing {
         Some(reason) => warn!(reason, "requests are not classified; what policies ask of the classifier is absent"),
         None => {
-            info!(classifier = reader.classifier().map(|classifier| &*classifier.heads().name), "requests are scanned")
+            let name = loaded.reader.classifier().map(|classifier| &*classifier.heads().name);
+            info!(classifier = name, learnt = loaded.learnt, "requests are scanned")
         }
     }
-    Ok(Signals::new(reader, missing, &config.targets))
+    Ok(Signals::new(loaded, source, &config.targets))
 }
 
 /// Where ONNX Runtime is, or why it cannot be had.

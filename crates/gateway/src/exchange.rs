@@ -30,7 +30,8 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
     };
     settling.stream(request.stream());
     // enrich
-    let signalled = gateway.signals.read(&request, &gateway.metrics).await;
+    let mut signalled = gateway.signals.read(&request, &gateway.metrics).await;
+    let features = signalled.features.take();
     let deciding = Instant::now();
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
@@ -50,7 +51,7 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
     settling.routed(deciding.elapsed());
-    let asked = gateway.learning.as_ref().map(|learning| (learning, learning.asked(&request, &gathered, None)));
+    let asked = gateway.learning.as_ref().map(|learning| (learning, learning.asked(&request, &gathered, features)));
     // execute
     let executed = {
         let records = settling.records();

@@ -72,13 +72,16 @@ impl Gateway {
         }
     }
 
-    /// Loads the policies anew, on a thread of its own; the last good ones stay when something is wrong with the new.
+    /// Loads the policies anew, and learnt heads where others are active, on a thread of its own; the last good ones stay when something is wrong with the new.
     ///
     /// # Errors
     /// Everything wrong with them, as one text.
     pub(crate) async fn reload_policies(self: &Arc<Self>) -> Result<(), String> {
         let gateway = Arc::clone(self);
-        let reload = move || gateway.policies.reload(&Context::of(&gateway.config), &gateway.metrics).map(drop);
+        let reload = move || {
+            gateway.signals.take_up_learnt(&gateway.config);
+            gateway.policies.reload(&Context::of(&gateway.config), &gateway.metrics).map(drop)
+        };
         let done = tokio::task::spawn_blocking(reload).await.map_err(|error| error.to_string())?;
         done.map_err(|errors| errors.to_string())
     }

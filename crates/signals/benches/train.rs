@@ -54,6 +54,9 @@ fn heads(random: &mut fastrand::Rng) -> Heads {
             variance: vec![1.0],
             residual_variance: 1.0,
             threshold: 1e9,
+            per_token: 0.0,
+            wide_share_max: 1.0,
+            languages: Vec::new(),
         },
     }
 }

@@ -6,7 +6,6 @@
 
 pub(crate) mod feedback;
 mod retries;
-pub(crate) mod shipped;
 mod verify;
 pub(crate) mod versions;
 

@@ -6,7 +6,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, ScriptedUpstream, bin};
 
+use crate::real_engine::installed;
 use crate::support::{Reply, chat, cloud_config, hello, hello_stream};
+use crate::training::fill;
 
 async fn gateway(upstream: &ScriptedUpstream, learning: &str) -> Gateway {
     Gateway::start(&cloud_config(&[upstream], &format!("learning: {{enabled: true{learning}}}"))).await
@@ -141,4 +143,45 @@ async fn a_store_that_cannot_be_used_keeps_nothing_from_working() {
     let gateway = Gateway::builder(&config).home(home.path()).start().await;
     gateway.wait_for_log("nothing is learnt from traffic").await;
     assert_eq!(Reply::of(chat(&gateway, &hello())).await.status, 200);
+}
+
+#[tokio::test]
+async fn traffic_is_learnt_from_and_a_running_gateway_takes_up_what_was_learnt() {
+    let upstream = ScriptedUpstream::start().await;
+    let runtime = installed("onnxruntime");
+    let extra =
+        format!("onnxruntime: {{path: '{runtime}'}}\nclassifier: {{deadline_ms: 10000}}\nlearning: {{enabled: true}}");
+    let config = cloud_config(&[&upstream], &extra)
+        .replace("    model: upstream-a\n", "    model: upstream-a\n    size_class: tiny\n");
+    let gateway = Gateway::start(&config).await;
+    for (n, question) in ["Why is the sky blue?", "What is two plus two?"].into_iter().enumerate() {
+        let body = json!({"model": "auto", "messages": [{"role": "user", "content": question}]});
+        let id = format!("req-{n}");
+        assert_eq!(Reply::of(chat(&gateway, &body).header("x-request-id", &id)).await.status, 200);
+        assert_eq!(feedback(&gateway, &json!({"request_id": id, "rating": "up"})).await.status, 200);
+    }
+    let tidegate = |args: &[&str]| {
+        let mut command = Command::new(bin("tidegate"));
+        let output = command.args(args).env("TIDEGATE_HOME", gateway.home()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let stats = tidegate(&["labels", "stats"]);
+    assert!(stats.contains("cloud/a         2         2         2"), "two labels with features: {stats}");
+
+    // Many more, written by the side while the gateway runs.
+    fill(gateway.home(), "cloud/a", "upstream-a", 900);
+    let config = gateway.config_path().to_str().unwrap();
+    let trained = tidegate(&["train", "--config", config]);
+    assert!(trained.contains("v1 is active"), "{trained}");
+    let heads_in_force = async || {
+        let reload = gateway.client().post(gateway.admin_url("/admin/reload")).send().await.unwrap();
+        assert_eq!(reload.status(), 200);
+        let ready = Reply::of(gateway.client().get(gateway.admin_url("/readyz"))).await.json();
+        assert_eq!(ready["classifier"]["state"], "ready", "{ready}");
+        ready["classifier"]["learnt"].clone()
+    };
+    assert_eq!(heads_in_force().await, "v1");
+    tidegate(&["train", "--rollback"]);
+    assert_eq!(heads_in_force().await, Value::Null);
 }

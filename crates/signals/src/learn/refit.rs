@@ -2,7 +2,8 @@
 //!
 //! Three sizes of model, of which cross-validation on the training part chooses: the calibration alone; bias and vector of
 //! the projection that all targets share; these and a weight for each feature. The prior is a Gaussian around the shipped
-//! weights: in effect so many rows (`precision`) that say what was shipped.
+//! weights, brought to the scale of logits by a calibration: a shipped head that says nothing of this target shrinks, and
+//! does not hold back what is to be learnt. `precision` is the number of rows that the prior counts for.
 
 use super::linear;
 use super::logistic::{Logistic, cross_entropy, sigmoid};
@@ -16,6 +17,8 @@ pub const HEAD_ROWS_LEAST: usize = 300;
 const CALIBRATION_PRECISION: f64 = 4.0;
 /// How firmly weights keep to what was shipped, in rows: these are tried.
 const PRECISIONS: [f64; 3] = [10.0, 100.0, 1000.0];
+/// The calibration of sums that are logits already.
+const LOGITS: (f64, f64) = (1.0, 0.0);
 /// A bias has next to no prior: how often a target answers well differs most between users.
 const BIAS_PRECISION: f64 = 0.1;
 /// Least slope: below it, the head would rank backwards.
@@ -104,7 +107,7 @@ impl<'a> Training<'a> {
         let candidates = Refit::candidates(self.rows());
         let validated = candidates.into_iter().map(|refit| {
             let sums = self.cross_validated(refit);
-            (self.loss(&sums), refit, sums)
+            (self.loss(refit, &sums), refit, sums)
         });
         let best = validated.min_by(|a, b| a.0.total_cmp(&b.0));
         let (refit, sums) = best.map_or((Refit::Calibration, None), |(_, refit, sums)| (refit, Some(sums)));
@@ -132,8 +135,12 @@ impl<'a> Training<'a> {
     }
 
     /// Cross entropy of sums under the calibration that suits them.
-    fn loss(&self, sums: &[f64]) -> f64 {
-        let (slope, intercept) = self.calibrate(sums, &self.design, self.shipped_numbers().calibration);
+    fn loss(&self, refit: Refit, sums: &[f64]) -> f64 {
+        let before = match refit {
+            Refit::Calibration => self.shipped_numbers().calibration,
+            Refit::Vector { .. } | Refit::Weights { .. } => LOGITS,
+        };
+        let (slope, intercept) = self.calibrate(sums, &self.design, before);
         let outcomes = self.design.labels.iter().zip(&self.design.weights);
         sums.iter()
             .zip(outcomes)
@@ -144,9 +151,9 @@ impl<'a> Training<'a> {
     fn fit(&self, refit: Refit, design: &Design) -> Fitted {
         let shipped = self.shipped_numbers();
         let sums: Vec<f64> = design.sums(&shipped.weights).collect();
-        let calibration = self.calibrate(&sums, design, shipped.calibration);
+        let (slope, intercept) = self.calibrate(&sums, design, shipped.calibration);
         let (precision, columns) = match refit {
-            Refit::Calibration => return Fitted { calibration, ..shipped },
+            Refit::Calibration => return Fitted { calibration: (slope, intercept), ..shipped },
             Refit::Vector { precision } => (precision, 1 + self.rank),
             Refit::Weights { precision } => (precision, 1 + self.rank + FEATURES),
         };
@@ -158,8 +165,10 @@ impl<'a> Training<'a> {
                 _ => 1e12,
             })
             .collect();
-        let weights = Logistic { design, calibration, prior: &shipped.weights, precision: &precisions }.fit();
-        Fitted { weights, calibration }
+        let mut prior: Vec<f64> = shipped.weights.iter().map(|weight| slope * weight).collect();
+        prior.iter_mut().take(1).for_each(|bias| *bias += intercept);
+        let weights = Logistic { design, calibration: LOGITS, prior: &prior, precision: &precisions }.fit();
+        Fitted { weights, calibration: LOGITS }
     }
 
     fn shipped_numbers(&self) -> Fitted {

@@ -22,7 +22,8 @@ fn heads() -> Heads {
         "task": {"labels": ["a", "b"], "weights": [one_hot(1, FEATURES), one_hot(2, FEATURES)], "bias": [0.0, 0.0], "temperature": 1.0},
         "injection": {"weights": vec![0.0; FEATURES], "bias": 0.0, "calibration": {"slope": 1.0, "intercept": 0.0}, "threshold": 0.5},
         "out_of_distribution": {"mean": vec![0.0; VECTOR_DIMENSIONS], "components": [one_hot(0, VECTOR_DIMENSIONS)],
-            "variance": [1.0], "residual_variance": 1.0, "threshold": 1e6},
+            "variance": [1.0], "residual_variance": 1.0, "threshold": 1e6,
+            "per_token": 0.0, "wide_share_max": 1.0, "languages": ["en"]},
     });
     Heads::parse(json.to_string().as_bytes()).unwrap()
 }

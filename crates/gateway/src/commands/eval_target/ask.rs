@@ -58,8 +58,10 @@ async fn ask_once(gateway: &Gateway, row: &Row, records: &mut Vec<AttemptRecord>
     let begun = Instant::now();
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
-    let gathered = facts::gather(gateway, stickiness, &HeaderMap::new(), &row.request)
+    let signalled = gateway.signals.read(&row.request, &gateway.metrics).await;
+    let mut gathered = facts::gather(gateway, stickiness, &HeaderMap::new(), &row.request, signalled)
         .map_err(|error| Unanswered::Refused(error.message.clone()))?;
+    gateway.token_counts.count(&row.request, &mut gathered.targets).await;
     let plan = decide(in_force.policy(), &gathered.facts, &gathered.targets)
         .map_err(|refusal| Unanswered::Refused(refusal.to_string()))?;
     if plan.attempts().is_empty() {

@@ -6,10 +6,11 @@
 mod ask;
 mod dataset;
 mod labels;
+mod learn;
 mod summary;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use futures_util::StreamExt;
@@ -29,6 +30,8 @@ use summary::{Progress, Summary};
 const CONCURRENCY_DEFAULT: usize = 4;
 /// Prompts asked at the same time at most.
 const CONCURRENCY_MAX: usize = 256;
+/// How long classifying one prompt may take.
+const CLASSIFIER_DEADLINE: Duration = Duration::from_secs(10);
 /// The run is given up after so many prompts in a row without an answer: the target is not there.
 const FAILURES_IN_A_ROW_MAX: usize = 20;
 
@@ -44,16 +47,22 @@ pub(crate) async fn eval_target(args: &EvalTargetArgs) -> anyhow::Result<()> {
     let dataset = Dataset::load(&args.dataset, &id, args.limit, args.max_tokens)?;
     let out = args.out.clone().unwrap_or_else(|| out_beside(&args.dataset, &id));
     let mut labels = LabelFile::open(&out, &id)?;
-    let rows: Vec<Row> = dataset.rows.into_iter().filter(|row| !labels.has(&row.id)).collect();
+    let rows: Vec<&Row> = dataset.rows.iter().filter(|row| !labels.has(&row.id)).collect();
     say!("{} rows, {} of them labelled in {} already", dataset.count, dataset.count - rows.len(), out.display());
-    if !rows.is_empty() {
-        start_only(&mut config, &id);
+    if !rows.is_empty() || args.learn {
+        prepare(&mut config, (!rows.is_empty()).then_some(&id));
         let gateway = compose::compose(config).await?;
-        let ran = run(&gateway, &id, rows, concurrency, args, &mut labels).await;
+        let ran = match rows.is_empty() {
+            true => Ok(String::new()),
+            false => run(&gateway, &id, rows, concurrency, args, &mut labels).await,
+        };
         for (_, worker) in &gateway.workers {
             worker.stop().await;
         }
         say!("{}", ran?);
+        if args.learn {
+            say!("{}", learn::learn(&gateway, &id, &dataset.rows, labels.labels()).await?);
+        }
     }
     say!("{}", Summary::of(labels.labels(), &dataset.ids));
     say!("labels: {}", out.display());
@@ -64,7 +73,7 @@ pub(crate) async fn eval_target(args: &EvalTargetArgs) -> anyhow::Result<()> {
 async fn run(
     gateway: &Gateway,
     target: &TargetId,
-    rows: Vec<Row>,
+    rows: Vec<&Row>,
     concurrency: usize,
     args: &EvalTargetArgs,
     labels: &mut LabelFile,
@@ -76,7 +85,7 @@ async fn run(
     let mut progress = Progress::new(rows.len(), Instant::now());
     let mut in_a_row = 0;
     let asked = rows.into_iter().map(|row| async move {
-        let answered = ask(gateway, &row).await;
+        let answered = ask(gateway, row).await;
         (row, answered)
     });
     let mut asked = futures_util::stream::iter(asked).buffer_unordered(concurrency);
@@ -84,7 +93,7 @@ async fn run(
         match answered {
             Ok(answered) => {
                 in_a_row = 0;
-                let label = label(&row, target, &answered, args.answers);
+                let label = label(row, target, &answered, args.answers);
                 progress.labelled(&label);
                 labels.add(label)?;
             }
@@ -142,11 +151,13 @@ fn concurrency(args: &EvalTargetArgs, config: &Config, id: &TargetId) -> anyhow:
     Ok(concurrency)
 }
 
-/// The other workers would only take memory and processor time from this one.
-fn start_only(config: &mut Config, id: &TargetId) {
+/// The other workers would only take memory and processor time from this one. What is asked here is no traffic to learn from,
+/// and there is time to classify it.
+fn prepare(config: &mut Config, started: Option<&TargetId>) {
     config.learning.enabled = false;
+    config.classifier.deadline = CLASSIFIER_DEADLINE;
     for target in &mut config.targets {
-        let is_asked = target.id() == id;
+        let is_asked = Some(target.id()) == started;
         if let ProviderConfig::LlamaCpp(local) = &mut target.provider {
             local.eager = is_asked;
         }

@@ -11,10 +11,11 @@ use artifacts::Home;
 use signals::classify::heads::Heads;
 use signals::learn::{Decision, Trained, train as fit};
 
+use crate::classifier;
 use crate::cli::TrainArgs;
 use crate::config::{Config, TargetConfig};
 use crate::learning::versions::{AboutTarget, Versions};
-use crate::learning::{labels_path, now_s, shipped};
+use crate::learning::{labels_path, now_s};
 use report::Report;
 use rows::Labels;
 
@@ -40,7 +41,7 @@ pub(crate) fn train(args: &TrainArgs) -> anyhow::Result<()> {
     ensure!(!targets.is_empty(), "there is no target {:?}", args.target.as_deref().unwrap_or_default());
     let labels = labels(home.path())?;
     let _held = versions.lock()?;
-    let shipped_json = shipped::heads(&config, home.path())?;
+    let shipped_json = classifier::files(&config, home.path())?.heads;
     let shipped = Heads::parse(&shipped_json).context("the classifier's own heads")?;
     let learnt = versions.in_force(&shipped_json).context("the active version; tidegate train --rollback leaves it")?;
     let mut heads = match &learnt {
@@ -49,7 +50,7 @@ pub(crate) fn train(args: &TrainArgs) -> anyhow::Result<()> {
     };
     let mut better = Vec::new();
     for target in targets {
-        let (model, size_class) = shipped::classified_as(target);
+        let (model, size_class) = (target.classified_as.model.clone(), target.classified_as.size_class);
         let rows = labels.of(target.id(), &model, &shipped.name);
         if rows.is_empty() && args.target.is_none() {
             continue;
