@@ -1,7 +1,8 @@
-//! What is remembered of traffic. So far: metrics.
+//! What is remembered of traffic: metrics, and labels to learn from.
 //!
 //! Knows no HTTP and no prompt: a [`Settlement`] carries names, numbers and closed lists only.
 
+pub mod labels;
 mod metrics;
 mod policy_metrics;
 mod settlement;

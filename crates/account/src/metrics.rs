@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use crate::Settlement;
+use crate::labels::LabelCounts;
 
 /// Why metrics could not be registered or rendered; a defect, not an operational state.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,7 @@ pub struct Metrics {
     pub(crate) signals_duration: HistogramVec,
     pub(crate) scan_findings: IntCounterVec,
     pub(crate) classifier_up: IntGauge,
+    pub(crate) learning_records: IntGaugeVec,
 }
 
 impl Metrics {
@@ -176,6 +178,11 @@ impl Metrics {
                 &["kind"],
             )?,
             classifier_up,
+            learning_records: gauge(
+                "tidegate_learning_records",
+                "Answers and outcomes since the start, by what became of them: written, overflowed (the queue was full), failed.",
+                &["result"],
+            )?,
             policy_generation,
             in_flight,
             registry,
@@ -230,6 +237,14 @@ impl Metrics {
             self.worker_state.with_label_values(&[target.as_str(), known]).set(i64::from(known == state));
         }
         self.worker_restarts.with_label_values(&[target.as_str()]).set(i64::try_from(restarts).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what the label store has written so far.
+    pub fn show_labels(&self, counts: LabelCounts) {
+        let results = [("written", counts.written), ("overflowed", counts.overflowed), ("failed", counts.failed)];
+        for (result, count) in results {
+            self.learning_records.with_label_values(&[result]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// The text exposition format, version 0.0.4.

@@ -43,6 +43,9 @@ struct PolicyReadiness {
 struct ClassifierReadiness {
     /// `ready`, `off`, or `missing` where one is wanted.
     state: &'static str,
+    /// The version of learnt heads in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learnt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -55,7 +58,7 @@ impl ClassifierReadiness {
             (None, true) => "ready",
             (None, false) => "off",
         };
-        Self { state, reason }
+        Self { state, learnt: signals.learnt(), reason }
     }
 }
 
@@ -108,6 +111,9 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, 
             for (target, worker) in &gateway.workers {
                 let status = worker.status();
                 gateway.metrics.show_worker(target, status.state.as_str(), status.restarts_total);
+            }
+            if let Some(learning) = &gateway.learning {
+                gateway.metrics.show_labels(learning.store().counts());
             }
             let body = gateway.metrics.render().unwrap_or_default().into();
             // Only a caller that left makes this fail.

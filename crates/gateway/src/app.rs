@@ -13,7 +13,7 @@ use wire::{ApiError, ModelList};
 
 use crate::gateway::Gateway;
 use crate::request_id::request_id;
-use crate::{admin, exchange, intake, reply, route};
+use crate::{admin, exchange, intake, learning, reply, route};
 
 /// How much longer than a body may take a single read may take.
 const READ_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
@@ -93,6 +93,9 @@ impl App {
                 exchange::chat_completion(&self.gateway, session, &request_id).await;
             }
             ("/v1/route", &Method::POST) => route::explain(&self.gateway, session, &request_id).await,
+            ("/v1/feedback", &Method::POST) => {
+                learning::feedback::feedback(&self.gateway, session, &request_id).await;
+            }
             ("/v1/models", &Method::GET) => {
                 reply::json(session, &request_id, StatusCode::OK, self.models().to_json()).await;
             }
@@ -103,7 +106,7 @@ impl App {
                     None => reply::error(session, &request_id, &ApiError::model_not_found(id, self.ids())).await,
                 };
             }
-            ("/v1/chat/completions" | "/v1/route", _) => {
+            ("/v1/chat/completions" | "/v1/route" | "/v1/feedback", _) => {
                 reply::refuse_method(session, &request_id, &method, "POST").await
             }
             ("/v1/models", _) => reply::refuse_method(session, &request_id, &method, "GET").await,

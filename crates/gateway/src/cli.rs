@@ -40,6 +40,15 @@ pub(crate) enum Command {
     },
     /// Explain how a request would be decided, without sending it anywhere
     Explain(ExplainArgs),
+    /// Run a labelled set through a target: what can it do?
+    EvalTarget(EvalTargetArgs),
+    /// Fit the classifier's heads to what was learnt, and put in force what is better
+    Train(TrainArgs),
+    /// What was learnt of answers: features and how well they were answered, no text
+    Labels {
+        #[command(subcommand)]
+        action: LabelsAction,
+    },
     /// The engine, models and libraries on this machine
     Artifacts {
         #[command(subcommand)]
@@ -71,6 +80,80 @@ pub(crate) struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `eval-target` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct EvalTargetArgs {
+    /// The id of the target
+    pub target: String,
+    /// JSON lines: id, prompt or messages, gold, metric (exact, contains, choice, number, f1, json_schema, nonempty), and optionally max_tokens and task
+    #[arg(long, value_name = "FILE")]
+    pub dataset: PathBuf,
+    /// Where the labels go, one JSON line each; those that are there are kept and not asked again. Beside the set when absent
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Only the first rows
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Prompts asked at the same time; a local target's slots when absent, else 4
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<usize>,
+    /// Tokens of an answer, where its row does not say
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_tokens: u64,
+    /// Keep what the answers are worth as labels to learn from, with the features of their prompts (tidegate train)
+    #[arg(long)]
+    pub learn: bool,
+    /// Keep the text of the answers in the file of labels
+    #[arg(long)]
+    pub answers: bool,
+    /// Configuration file; without one the built-in default is used
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What `train` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Only this target; all with labels when absent
+    #[arg(long, value_name = "ID")]
+    pub target: Option<String>,
+    /// Fit and compare, and leave everything as it is
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go back to the version before the active one
+    #[arg(long, conflicts_with_all = ["target", "dry_run"])]
+    pub rollback: bool,
+    /// Configuration file; without one the built-in default is used
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabelsAction {
+    /// How many there are of each target, and from where
+    Stats,
+    /// The newest answers with their outcomes
+    List {
+        /// Only of this target
+        #[arg(long, value_name = "ID")]
+        target: Option<String>,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        count: u32,
+    },
+    /// Write labels with their features as JSON lines
+    Export {
+        /// The file to write; it must not be there
+        out: PathBuf,
+        /// Only of this target
+        #[arg(long, value_name = "ID")]
+        target: Option<String>,
+        /// Also those of requests that stay on the device (confidential and restricted)
+        #[arg(long)]
+        confidential: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

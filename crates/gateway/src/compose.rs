@@ -3,7 +3,7 @@
 //! A local target whose engine or model cannot be had does not keep the others from serving: it is down, with the
 //! reason.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use account::Metrics;
@@ -14,9 +14,10 @@ use policy::TargetId;
 use tracing::{info, warn};
 use worker::{Worker, WorkerConfig};
 
-use crate::classifier;
+use crate::classifier::{self, Source};
 use crate::config::{Config, LlamaCppConfig, ModelSource, ProviderConfig, TargetConfig};
 use crate::gateway::Gateway;
+use crate::learning::Learning;
 use crate::policies::{Context as PolicyContext, Policies};
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
@@ -88,7 +89,18 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
         targets.push(Target { profile: Arc::clone(&target.profile), provider, timeouts: target.timeouts });
     }
     let signals = signals(&config, &artifacts).await?;
-    Ok(Gateway::new(config, Dispatcher::new(targets), metrics, workers, policies, signals, token_counts))
+    let learning = learning(&config, artifacts.store.home().path());
+    let mut gateway = Gateway::new(config, Dispatcher::new(targets), metrics, workers, policies, signals, token_counts);
+    gateway.learning = learning;
+    Ok(gateway)
+}
+
+/// The label store, where one is wanted. A gateway that cannot learn serves all the same.
+fn learning(config: &Config, home: &Path) -> Option<Learning> {
+    let models =
+        config.targets.iter().map(|target| (target.id().clone(), target.classified_as.model.clone())).collect();
+    let opened = config.learning.enabled.then(|| Learning::open(config.learning.clone(), home, models))?;
+    opened.map_err(|error| warn!(error = %error, "nothing is learnt from traffic")).ok()
 }
 
 /// The engine, once for all local targets: where it is, or why it cannot be had. Not looked for when nobody needs it.
@@ -149,15 +161,17 @@ async fn signals(config: &Config, artifacts: &Artifacts) -> anyhow::Result<Signa
         true => runtime_library(artifacts).await,
         false => Err("the classifier is off".to_owned()),
     };
-    let (home, of) = (artifacts.store.home().path().to_owned(), config.clone());
-    let (reader, missing) = tokio::task::spawn_blocking(move || classifier::reader(&of, &home, runtime)).await?;
-    match &missing {
+    let source = Source { home: artifacts.store.home().path().to_owned(), runtime };
+    let (from, of) = (source.clone(), config.clone());
+    let loaded = tokio::task::spawn_blocking(move || classifier::reader(&of, &from)).await?;
+    match &loaded.missing {
         Some(reason) => warn!(reason, "requests are not classified; what policies ask of the classifier is absent"),
         None => {
-            info!(classifier = reader.classifier().map(|classifier| &*classifier.heads().name), "requests are scanned")
+            let name = loaded.reader.classifier().map(|classifier| &*classifier.heads().name);
+            info!(classifier = name, learnt = loaded.learnt, "requests are scanned")
         }
     }
-    Ok(Signals::new(reader, missing, &config.targets))
+    Ok(Signals::new(loaded, source, &config.targets))
 }
 
 /// Where ONNX Runtime is, or why it cannot be had.

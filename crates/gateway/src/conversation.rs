@@ -21,7 +21,7 @@ const ENTRIES_MAX: usize = 65_536;
 
 /// One name of a conversation. Callers with different keys share none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(crate) struct Key {
     caller: Option<Arc<str>>,
     name: Name,
 }
@@ -49,6 +49,11 @@ impl Thread {
         let session = session.map(|session| key(Name::Session(session.into())));
         let beginnings = request.prefix_names().into_iter().map(|name| key(Name::Prefix(name))).collect();
         Self { session, beginnings }
+    }
+
+    /// The beginnings of the messages, shortest first; the last is the request itself.
+    pub(crate) fn beginnings(&self) -> &[Key] {
+        &self.beginnings
     }
 
     /// By what it is looked for. A request that says the same as an earlier one does not continue it.

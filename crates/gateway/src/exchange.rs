@@ -9,6 +9,7 @@ use policy::{Plan, Rule, decide};
 use wire::{ApiError, ChatRequest, Usage};
 
 use crate::gateway::Gateway;
+use crate::learning::Reading;
 use crate::reply::{self, Labels};
 use crate::rescue;
 use crate::settle::Settling;
@@ -29,7 +30,8 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
     };
     settling.stream(request.stream());
     // enrich
-    let signalled = gateway.signals.read(&request, &gateway.metrics).await;
+    let mut signalled = gateway.signals.read(&request, &gateway.metrics).await;
+    let features = signalled.features.take();
     let deciding = Instant::now();
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
@@ -49,6 +51,7 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
     settling.routed(deciding.elapsed());
+    let asked = gateway.learning.as_ref().map(|learning| (learning, learning.asked(&request, &gathered, features)));
     // execute
     let executed = {
         let records = settling.records();
@@ -63,16 +66,21 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
         }
         Some(Ok(answer)) => {
             let target = answer.target.clone();
+            let reading = asked.as_ref().and_then(|(learning, asked)| learning.reading(asked));
+            let rated_as = request_id.to_owned();
             // Before the last byte is written: the caller may send its next turn at once.
             let remember = |usage: Option<Usage>| {
                 let read = usage.map_or(gathered.facts.request.prompt_tokens, |usage| usage.prompt_tokens);
+                if let Some((learning, asked)) = asked {
+                    learning.answered(asked, &rated_as, &target);
+                }
                 let (answered, now) = (Some((target, read)), Instant::now());
                 gateway.conversations.remember(&gathered.thread, gathered.class(), answered, stickiness.ttl, now);
                 if let (Rule::Route { id, .. }, Some(usage)) = (plan.rule(), usage) {
                     gateway.history.answered(id, usage.completion_tokens, request.max_tokens());
                 }
             };
-            relay(gateway, session, &plan, answer, &mut settling, remember).await;
+            relay(gateway, session, &plan, answer, &mut settling, reading, remember).await;
         }
     }
     // settle: when `settling` is dropped
@@ -94,6 +102,7 @@ async fn relay(
     plan: &Plan,
     answer: Answer,
     settling: &mut Settling<'_>,
+    mut reading: Option<Reading>,
     remember: impl FnOnce(Option<Usage>),
 ) {
     let Answer { target, locality, content } = answer;
@@ -104,14 +113,20 @@ async fn relay(
         Content::Whole { body, usage } => {
             settling.usage(usage);
             remember(usage);
+            if let Some(reading) = reading {
+                reading.judge(&body, &labels.request_id);
+            }
             reply::whole(session, &labels, body).await
         }
         Content::Rejected { status, error } => {
             reply::rejected(session, &labels, &ApiError::from_upstream(status, &error)).await
         }
         Content::Stream(mut relay) => {
-            let outcome = reply::stream(session, &labels, &mut relay, remember).await;
+            let outcome = reply::stream(session, &labels, &mut relay, reading.as_mut(), remember).await;
             settling.streamed(&relay, outcome);
+            if let Some(reading) = reading.filter(|_| outcome == RequestOutcome::Answered) {
+                reading.judge_stream(&labels.request_id);
+            }
             if outcome == RequestOutcome::Interrupted {
                 gateway.dispatcher.observe_interruption(&labels.target, &relay);
             }

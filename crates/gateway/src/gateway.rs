@@ -13,6 +13,7 @@ use worker::Worker;
 use crate::config::Config;
 use crate::conversation::Conversations;
 use crate::history::History;
+use crate::learning::Learning;
 use crate::moment::LocalClock;
 use crate::policies::{self, Context, Policies};
 use crate::signals::Signals;
@@ -30,6 +31,8 @@ pub(crate) struct Gateway {
     pub history: History,
     pub conversations: Conversations,
     pub clock: LocalClock,
+    /// `None` where nothing is learnt.
+    pub learning: Option<Learning>,
     pub in_flight: Arc<Semaphore>,
     /// Unix time of the start, in seconds; the `created` of every model.
     pub started_s: u64,
@@ -62,19 +65,23 @@ impl Gateway {
             signals,
             token_counts,
             clock: LocalClock::default(),
+            learning: None,
             in_flight,
             started_s,
             draining: AtomicBool::new(false),
         }
     }
 
-    /// Loads the policies anew, on a thread of its own; the last good ones stay when something is wrong with the new.
+    /// Loads the policies anew, and learnt heads where others are active, on a thread of its own; the last good ones stay when something is wrong with the new.
     ///
     /// # Errors
     /// Everything wrong with them, as one text.
     pub(crate) async fn reload_policies(self: &Arc<Self>) -> Result<(), String> {
         let gateway = Arc::clone(self);
-        let reload = move || gateway.policies.reload(&Context::of(&gateway.config), &gateway.metrics).map(drop);
+        let reload = move || {
+            gateway.signals.take_up_learnt(&gateway.config);
+            gateway.policies.reload(&Context::of(&gateway.config), &gateway.metrics).map(drop)
+        };
         let done = tokio::task::spawn_blocking(reload).await.map_err(|error| error.to_string())?;
         done.map_err(|errors| errors.to_string())
     }

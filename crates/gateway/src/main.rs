@@ -22,6 +22,7 @@ mod facts;
 mod gateway;
 mod history;
 mod intake;
+mod learning;
 mod listen;
 mod logging;
 mod moment;
@@ -90,6 +91,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Init { file, force } => commands::init(&file, force),
         Command::Check { config, policies } => commands::check(config.as_deref(), &policies),
         Command::Explain(args) => commands::explain(&args),
+        Command::EvalTarget(args) => commands::eval_target(&args).await,
+        Command::Train(args) => commands::train(&args),
+        Command::Labels { action } => commands::labels(&action),
         Command::Artifacts { action } => commands::artifacts(action).await,
     }
 }

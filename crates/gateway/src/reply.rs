@@ -9,6 +9,7 @@ use pingora_http::ResponseHeader;
 use policy::{Locality, TargetId};
 use wire::{ApiError, Usage};
 
+use crate::learning::Reading;
 use crate::until_gone;
 
 /// The headers that every answer carries.
@@ -38,11 +39,13 @@ pub(crate) async fn rejected(session: &mut ServerSession, labels: &Labels, error
 }
 
 /// Delivers a stream event by event. A broken stream ends with an error event and without `[DONE]`. `complete` is called with
-/// the token counts once the target has ended the stream as it should, before the caller has its last bytes.
+/// the token counts once the target has ended the stream as it should, before the caller has its last bytes. `reading` sees
+/// every event before the caller does.
 pub(crate) async fn stream(
     session: &mut ServerSession,
     labels: &Labels,
     relay: &mut Relay,
+    mut reading: Option<&mut Reading>,
     complete: impl FnOnce(Option<Usage>),
 ) -> RequestOutcome {
     if begin_stream(session, labels).await.is_err() {
@@ -51,6 +54,9 @@ pub(crate) async fn stream(
     let mut complete = Some(complete);
     loop {
         let next = until_gone(session, relay.next()).await;
+        if let (Some(reading), Some(Some(events))) = (&mut reading, &next) {
+            reading.see(events);
+        }
         if relay.end() == Some(&StreamEnd::Complete)
             && let Some(complete) = complete.take()
         {

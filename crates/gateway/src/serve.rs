@@ -56,6 +56,11 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
     }
     let _ = stop_admin.send(true);
     join_all(gateway.workers.iter().map(|(_, worker)| worker.stop())).await;
+    if gateway.learning.is_some() {
+        // Fails only in a panic.
+        let _ = tokio::task::spawn_blocking(move || gateway.learning.as_ref().map(|learning| learning.store().flush()))
+            .await;
+    }
     info!("stopped");
     Ok(())
 }

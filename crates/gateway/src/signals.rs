@@ -9,10 +9,13 @@ use account::{Metrics, SignalsOutcome};
 use policy::{QualitySignal, SignalFacts, TargetId};
 use signals::{NotClassified, Reader, Report};
 use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::{info, warn};
 use wire::ChatRequest;
 
-use crate::config::{ClassifiedAs, TargetConfig};
+use crate::classifier::{self, Loaded, Source};
+use crate::config::{ClassifiedAs, Config, TargetConfig};
+use crate::learning::Features;
+use crate::learning::versions::Versions;
 
 /// A request of at most this many bytes is read on the thread that serves it: that takes about as long as handing it over.
 const INLINE_BYTES_MAX: usize = 4096;
@@ -23,6 +26,9 @@ pub(crate) struct Signals {
     targets: Vec<(TargetId, ClassifiedAs)>,
     /// Why there is no classifier, where one is wanted.
     missing: RwLock<Option<String>>,
+    /// The version of learnt heads in force.
+    learnt: RwLock<Option<String>>,
+    source: Source,
     /// One for each core, so that many long requests do not crowd out those that are being relayed.
     permits: Semaphore,
 }
@@ -32,17 +38,21 @@ pub(crate) struct Signalled {
     pub facts: SignalFacts,
     /// ISO 639-1 code of the language of the turn.
     pub language: Option<&'static str>,
+    /// What the device learns from.
+    pub features: Option<Features>,
 }
 
 impl Signals {
-    /// `classifier` is why there is none, where one is wanted.
-    pub(crate) fn new(reader: Reader, missing: Option<String>, targets: &[TargetConfig]) -> Self {
+    /// `source` is what was loaded from.
+    pub(crate) fn new(loaded: Loaded, source: Source, targets: &[TargetConfig]) -> Self {
         let targets = targets.iter().map(|target| (target.id().clone(), target.classified_as.clone())).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            reader: RwLock::new(Arc::new(reader)),
+            reader: RwLock::new(Arc::new(loaded.reader)),
             targets,
-            missing: RwLock::new(missing),
+            missing: RwLock::new(loaded.missing),
+            learnt: RwLock::new(loaded.learnt),
+            source,
             permits: Semaphore::new(cores),
         }
     }
@@ -50,6 +60,29 @@ impl Signals {
     /// Why there is no classifier; `None` where there is one, or none is wanted.
     pub(crate) fn missing(&self) -> Option<String> {
         self.missing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The version of learnt heads in force; `None` for those that came with the classifier.
+    pub(crate) fn learnt(&self) -> Option<String> {
+        self.learnt.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Loads the classifier anew where another version of learnt heads is active than the one in force. What cannot be loaded
+    /// changes nothing. Blocks while it reads files.
+    pub(crate) fn take_up_learnt(&self, config: &Config) {
+        let active = Versions::below(&self.source.home).active();
+        if !config.classifier.enabled || active.as_ref().is_ok_and(|active| *active == self.learnt()) {
+            return;
+        }
+        let loaded = classifier::reader(config, &self.source);
+        if let Some(reason) = &loaded.missing {
+            warn!(reason, "the classifier cannot be loaded anew; the one before stays");
+            return;
+        }
+        info!(learnt = loaded.learnt, "heads in force");
+        *self.reader.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded.reader);
+        *self.missing.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.learnt.write().unwrap_or_else(PoisonError::into_inner) = loaded.learnt;
     }
 
     /// Whether requests are classified.
@@ -76,12 +109,17 @@ impl Signals {
         metrics.signals_read(&outcome, began.elapsed());
         let Some(report) = report else {
             warn!("reading a request failed; it is decided without signals");
-            return Signalled { facts: SignalFacts::default(), language: None };
+            return Signalled { facts: SignalFacts::default(), language: None, features: None };
         };
         if let Some(scan) = &report.scan {
             metrics.scan_found(scan.kinds.iter().map(|(kind, count)| (kind.as_ref(), *count)));
         }
-        Signalled { facts: self.facts(&reader, &report), language: report.language }
+        let facts = self.facts(&reader, &report);
+        let features = match (reader.classifier(), report.classification) {
+            (Some(classifier), Ok(said)) => Some((classifier.heads().name.clone(), said.features)),
+            _ => None,
+        };
+        Signalled { facts, language: report.language, features }
     }
 
     fn facts(&self, reader: &Reader, report: &Report) -> SignalFacts {

@@ -5,6 +5,7 @@
 
 pub mod classify;
 mod language;
+pub mod learn;
 mod reader;
 pub mod scan;
 mod scan_report;

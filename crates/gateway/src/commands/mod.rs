@@ -2,7 +2,10 @@
 
 mod artifacts;
 mod check;
+mod eval_target;
 mod explain;
+mod labels;
+mod train;
 mod up;
 
 use std::io::Write;
@@ -14,7 +17,10 @@ use crate::config::DEFAULT_YAML;
 
 pub(crate) use artifacts::artifacts;
 pub(crate) use check::check;
+pub(crate) use eval_target::eval_target;
 pub(crate) use explain::explain;
+pub(crate) use labels::labels;
+pub(crate) use train::train;
 pub(crate) use up::up;
 
 /// Writes the built-in configuration to `file`.

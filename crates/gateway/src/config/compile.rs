@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use policy::{Mode, Privacy};
 
+use super::learning::compile_learning;
 use super::raw::{RawConfig, RawLimits, RawLog, RawPath, RawPolicy};
 use super::signals::{compile_classifier, compile_scan};
 use super::target::compile_target;
@@ -115,9 +116,11 @@ pub(super) fn compile(
     let policy = policy_sources(&mut check, raw.policy);
     let classifier = compile_classifier(&mut check, raw.classifier);
     let scanner = compile_scan(&mut check, raw.scan);
+    let learning = compile_learning(&mut check, raw.learning);
     Some(Config {
         listen,
         policy,
+        learning,
         admin_listen,
         mode,
         privacy,

@@ -4,6 +4,7 @@
 //! line and column.
 
 mod compile;
+mod learning;
 mod prices;
 mod profile;
 mod raw;
@@ -26,6 +27,7 @@ use dispatch::Timeouts;
 use policy::{Locality, Mode, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
+pub(crate) use learning::{LearningConfig, Verifier, VerifierKind};
 pub(crate) use secret::Secret;
 pub(crate) use signals::ClassifierConfig;
 pub(crate) use size_class::ClassifiedAs;
@@ -54,6 +56,8 @@ pub(crate) struct Config {
     pub classifier: ClassifierConfig,
     /// What looks for personal data and secrets.
     pub scanner: Arc<Scanner>,
+    /// What is learnt from traffic.
+    pub learning: LearningConfig,
     /// The targets, in order of preference.
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.

@@ -28,6 +28,8 @@ pub(crate) struct RawConfig {
     pub scan: RawScan,
     /// Predicts how well each target would answer.
     pub classifier: RawClassifier,
+    /// Learning from one's own traffic; off when absent.
+    pub learning: RawLearning,
     /// The models, in the order of preference among equals; 1 to 256.
     pub targets: Vec<RawTarget>,
     /// What the gateway takes at most.
@@ -120,6 +122,58 @@ pub(crate) struct RawClassifier {
     pub folder: Option<String>,
     /// Longest time for one request; 20 when absent. Past it the request is decided without.
     pub deadline_ms: Option<u64>,
+}
+
+/// Learning from one's own traffic. Features of requests are kept on this machine with how well they were answered, no text.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawLearning {
+    /// Whether answers are kept and feedback is taken; false when absent.
+    pub enabled: Option<bool>,
+    /// Answers kept at most, 100 to 1000000; 50000 when absent, about 90 MB.
+    pub rows_max: Option<u64>,
+    /// Days that an answer with an outcome is kept; 180 when absent.
+    pub keep_days: Option<u64>,
+    /// Days that an answer waits for an outcome; 7 when absent.
+    pub wait_days: Option<u64>,
+    /// The same question again within this time is taken for a bad answer; 600000 when absent.
+    pub retry_window_ms: Option<u64>,
+    /// How much such an answer counts beside one that somebody rated, 0 (not at all) to 1; 0.2 when absent.
+    pub retry_weight: Option<f64>,
+    /// What looks at answers by itself, in order: the first that fits a request; at most 64.
+    pub verifiers: Vec<RawVerifier>,
+}
+
+/// Judges answers. One of `required`, `schema_file` and `command` says how.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawVerifier {
+    /// Which answers; all when absent.
+    pub when: RawVerifierWhen,
+    /// `json` (the answer is JSON, of `schema_file` or with the keys `required`) or `command`.
+    pub kind: Option<String>,
+    /// json: keys that the answer has to have.
+    pub required: Option<Vec<String>>,
+    /// json: a file with a JSON schema. A relative path is taken from the folder of the configuration.
+    pub schema_file: Option<String>,
+    /// command: program and arguments, without a shell. The answer is its standard input; it ends with 0 for a good answer, 1 for
+    /// a bad one, and anything else says nothing.
+    pub command: Option<Vec<String>>,
+    /// command: how long it may take; 5000 when absent.
+    pub timeout_ms: Option<u64>,
+}
+
+/// Which answers a verifier looks at.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawVerifierWhen {
+    /// Those to requests with this tag.
+    pub tag: Option<String>,
+    /// Those to requests that the classifier takes for this kind of task.
+    pub task: Option<String>,
 }
 
 /// What callers may say about their own requests, by who they are.

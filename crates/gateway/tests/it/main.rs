@@ -4,7 +4,9 @@
 
 mod cancellation;
 mod cli;
+mod eval_target;
 mod failover;
+mod learning;
 mod lifecycle;
 mod limits;
 mod placement;
@@ -16,5 +18,6 @@ mod real_engine;
 mod signals;
 mod streaming;
 mod support;
+mod training;
 mod trust;
 mod workers;

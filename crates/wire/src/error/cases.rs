@@ -31,6 +31,8 @@ pub enum ErrorCase {
     Unauthorized,
     NotFound,
     ModelNotFound,
+    AnswerNotFound,
+    LearningOff,
     MethodNotAllowed,
     BodyTimeout,
     BodyTooLarge,
@@ -38,6 +40,7 @@ pub enum ErrorCase {
     Internal,
     NoTargetAvailable,
     TooManyInFlight,
+    LearningBusy,
     ShuttingDown,
     UpstreamRejected,
     UpstreamRateLimited,
@@ -49,7 +52,7 @@ pub enum ErrorCase {
 
 impl ErrorCase {
     /// Every case, in order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidJson,
         Self::DuplicateField,
         Self::MissingField,
@@ -58,6 +61,8 @@ impl ErrorCase {
         Self::Unauthorized,
         Self::NotFound,
         Self::ModelNotFound,
+        Self::AnswerNotFound,
+        Self::LearningOff,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
         Self::BodyTooLarge,
@@ -65,6 +70,7 @@ impl ErrorCase {
         Self::Internal,
         Self::NoTargetAvailable,
         Self::TooManyInFlight,
+        Self::LearningBusy,
         Self::ShuttingDown,
         Self::UpstreamRejected,
         Self::UpstreamRateLimited,
@@ -88,6 +94,8 @@ impl ErrorCase {
             Self::Unauthorized => (401, Authentication, "invalid_api_key", Fault::Caller),
             Self::NotFound => (404, InvalidRequest, "not_found", Fault::Caller),
             Self::ModelNotFound => (404, InvalidRequest, "model_not_found", Fault::Caller),
+            Self::AnswerNotFound => (404, InvalidRequest, "answer_not_found", Fault::Caller),
+            Self::LearningOff => (404, InvalidRequest, "learning_off", Fault::Caller),
             Self::MethodNotAllowed => (405, InvalidRequest, "method_not_allowed", Fault::Caller),
             Self::BodyTimeout => (408, InvalidRequest, "body_timeout", Fault::Caller),
             Self::BodyTooLarge => (413, InvalidRequest, "body_too_large", Fault::Caller),
@@ -95,6 +103,7 @@ impl ErrorCase {
             Self::Internal => (500, Server, "internal_error", Fault::Gateway),
             Self::NoTargetAvailable => (503, Server, "no_target_available", Fault::Gateway),
             Self::TooManyInFlight => (503, Server, ApiError::TOO_MANY_IN_FLIGHT, Fault::Gateway),
+            Self::LearningBusy => (503, Server, "learning_busy", Fault::Gateway),
             Self::ShuttingDown => (503, Server, "shutting_down", Fault::Gateway),
             Self::UpstreamRejected => (400, Upstream, "upstream_rejected", Fault::Upstream),
             Self::UpstreamRateLimited => (429, RateLimit, "upstream_rate_limited", Fault::Upstream),
@@ -147,6 +156,27 @@ impl ApiError {
         let known = join(known.into_iter(), ", ");
         let known = if known.is_empty() { "no target is configured".to_owned() } else { format!("there are: {known}") };
         ErrorCase::ModelNotFound.says(format!("the model `{model}` does not exist; {known}")).with_param("model")
+    }
+
+    /// Feedback on an answer that is not kept.
+    #[must_use]
+    pub fn answer_not_found(request_id: &str) -> Self {
+        let id = cut(request_id, ECHO_BYTES_MAX);
+        let message = format!("no answer with the request id `{id}` is kept: it was never whole, or its time is over");
+        ErrorCase::AnswerNotFound.says(message).with_param("request_id")
+    }
+
+    /// Feedback where none is collected.
+    #[must_use]
+    pub fn learning_off() -> Self {
+        ErrorCase::LearningOff.says("feedback is not collected: learning.enabled is false in the configuration")
+    }
+
+    /// Feedback that cannot be written now.
+    #[must_use]
+    pub fn learning_busy() -> Self {
+        let error = ErrorCase::LearningBusy.says("feedback cannot be written now");
+        Self { retry_after_s: Some(IN_FLIGHT_RETRY_AFTER_S), ..error }
     }
 
     /// The address exists for another method; `allowed` names it.

@@ -1,0 +1,128 @@
+//! One prompt through policy and dispatcher, and its answer put together.
+
+use std::time::{Duration, Instant};
+
+use dispatch::{AttemptRecord, Content, Relay, StreamEnd};
+use http::HeaderMap;
+use policy::{Outcome, decide};
+use serde::Deserialize;
+use wire::{Assembler, ChatCompletion, SseDecoder, Usage};
+
+use super::dataset::Row;
+use crate::facts;
+use crate::gateway::Gateway;
+
+/// How often a target that says it is asked too much is asked again.
+const RATE_LIMIT_TRIES: u32 = 5;
+/// The wait before that, where the target names none; doubled each time.
+const RATE_LIMIT_WAIT: Duration = Duration::from_secs(2);
+/// The longest wait.
+const RATE_LIMIT_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// An answer.
+pub(super) struct Answered {
+    pub text: String,
+    /// What the target calls its model.
+    pub model: Option<String>,
+    pub finish_reason: Option<String>,
+    pub usage: Option<Usage>,
+    /// To the first content, from sending it.
+    pub ttft: Option<Duration>,
+    pub duration: Duration,
+}
+
+/// Why there is none.
+pub(super) enum Unanswered {
+    /// The prompt may not go there, or the target refuses it: it lies with the row.
+    Refused(String),
+    /// It lies with the target.
+    Failed(String),
+}
+
+/// Asks one row, again where the target is asked too much.
+pub(super) async fn ask(gateway: &Gateway, row: &Row) -> Result<Answered, Unanswered> {
+    let mut wait = RATE_LIMIT_WAIT;
+    for _ in 1..RATE_LIMIT_TRIES {
+        let mut records = Vec::new();
+        let answered = ask_once(gateway, row, &mut records).await;
+        let limited = records.last().filter(|last| last.outcome == Outcome::Status(429));
+        let Some(limited) = limited.filter(|_| answered.is_err()) else { return answered };
+        let asked_for = limited.retry_after_s.map(|seconds| Duration::from_secs(seconds.into()));
+        tokio::time::sleep(asked_for.unwrap_or(wait).min(RATE_LIMIT_WAIT_MAX)).await;
+        wait *= 2;
+    }
+    ask_once(gateway, row, &mut Vec::new()).await
+}
+
+async fn ask_once(gateway: &Gateway, row: &Row, records: &mut Vec<AttemptRecord>) -> Result<Answered, Unanswered> {
+    let begun = Instant::now();
+    let in_force = gateway.policies.in_force();
+    let stickiness = in_force.policy().stickiness();
+    let signalled = gateway.signals.read(&row.request, &gateway.metrics).await;
+    let mut gathered = facts::gather(gateway, stickiness, &HeaderMap::new(), &row.request, signalled)
+        .map_err(|error| Unanswered::Refused(error.message.clone()))?;
+    gateway.token_counts.count(&row.request, &mut gathered.targets).await;
+    let plan = decide(in_force.policy(), &gathered.facts, &gathered.targets)
+        .map_err(|refusal| Unanswered::Refused(refusal.to_string()))?;
+    if plan.attempts().is_empty() {
+        let asked = plan.dropped().iter().find(|dropped| dropped.profile.id.as_str() == row.request.model());
+        return Err(Unanswered::Failed(asked.map_or_else(String::new, |dropped| dropped.reason.explain())));
+    }
+    let answer = gateway.dispatcher.execute(&plan, &row.request, records).await.map_err(|failure| {
+        let detail = records.last().map(|last| last.detail.clone());
+        Unanswered::Failed(detail.unwrap_or_else(|| failure.to_string()))
+    })?;
+    match answer.content {
+        Content::Stream(relay) => streamed(*relay, begun).await,
+        Content::Whole { .. } => Err(Unanswered::Failed("the target did not stream".to_owned())),
+        Content::Rejected { status, error } => Err(Unanswered::Refused(format!("status {status}: {}", error.message))),
+    }
+}
+
+async fn streamed(mut relay: Relay, begun: Instant) -> Result<Answered, Unanswered> {
+    let failed = |reason: String| Unanswered::Failed(reason);
+    let (mut decoder, mut assembler) = (SseDecoder::new(), Assembler::new());
+    while let Some(bytes) = relay.next().await {
+        decoder.push(&bytes);
+        while let Some(event) = decoder.next_event() {
+            let event = event.map_err(|error| failed(error.to_string()))?;
+            if event.has_data && !event.is_done() {
+                assembler.push(&event.data).map_err(|error| failed(error.to_string()))?;
+            }
+        }
+    }
+    if let Some(StreamEnd::Interrupted { detail, .. }) = relay.end() {
+        return Err(failed(detail.clone()));
+    }
+    let duration = begun.elapsed();
+    let body = assembler.finish().map_err(|error| failed(error.to_string()))?;
+    let completion = ChatCompletion::parse(body).map_err(|error| failed(error.to_string()))?;
+    let Body { choices } = serde_json::from_slice(completion.body()).map_err(|error| failed(error.to_string()))?;
+    let content = choices.into_iter().next().and_then(|choice| choice.message.content);
+    let finish_reason = completion.finish_reasons().next().map(str::to_owned);
+    Ok(Answered {
+        text: content.unwrap_or_default(),
+        model: completion.model().map(str::to_owned),
+        finish_reason,
+        usage: relay.usage(),
+        ttft: relay.first_content_at().map(|at| at.duration_since(begun)),
+        duration,
+    })
+}
+
+/// The text of an answer; all else of it was checked when it was put together.
+#[derive(Deserialize)]
+struct Body {
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    content: Option<String>,
+}
