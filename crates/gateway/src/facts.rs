@@ -1,7 +1,6 @@
 //! Gathers what a decision knows: the request, its caller, the moment, the conversation, the targets.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ::signals::Reader;
 use bytes::Bytes;
@@ -69,18 +68,19 @@ pub(crate) fn gather(
 }
 
 /// The facts of an example: what a request with this body and these headers would say, at no moment in particular, in no
-/// conversation and to no classifier. It is scanned for personal data and secrets as any other.
+/// conversation. It is scanned for personal data and secrets as any other, and classified where `reader` has a classifier.
 ///
 /// # Errors
 /// What its caller would be told, with the place at fault.
-pub(crate) fn of_example(body: Bytes, headers: &HeaderMap, config: &Config) -> Result<Facts, String> {
+pub(crate) fn of_example(body: Bytes, headers: &HeaderMap, config: &Config, reader: &Reader) -> Result<Facts, String> {
     let facts = || {
         let request = ChatRequest::parse(body).map_err(|error| Box::new(ApiError::from(error)))?;
         let claims = Claims::read(headers, &request, &config.trust.anonymous)?;
-        let report = Reader::new(Arc::clone(&config.scanner), None, Duration::ZERO).read(&request, Instant::now());
+        let report = reader.read(&request, Instant::now());
         let mut request = request_facts(&claims, &request, config)?;
         request.language = report.language.map(str::to_owned);
-        Ok(Facts { request, signals: signals::scanned(&report), ..Facts::default() })
+        let targets = config.targets.iter().map(|target| (target.id(), &target.classified_as));
+        Ok(Facts { request, signals: signals::facts(reader, &report, targets), ..Facts::default() })
     };
     facts().map_err(|error: Box<ApiError>| match &error.param {
         Some(param) => format!("{param}: {}", error.message),

@@ -114,34 +114,39 @@ impl Signals {
         if let Some(scan) = &report.scan {
             metrics.scan_found(scan.kinds.iter().map(|(kind, count)| (kind.as_ref(), *count)));
         }
-        let facts = self.facts(&reader, &report);
+        let facts = facts(&reader, &report, self.targets.iter().map(|(id, of)| (id, of)));
         let features = match (reader.classifier(), report.classification) {
             (Some(classifier), Ok(said)) => Some((classifier.heads().name.clone(), said.features)),
             _ => None,
         };
         Signalled { facts, language: report.language, features }
     }
+}
 
-    fn facts(&self, reader: &Reader, report: &Report) -> SignalFacts {
-        let mut facts = scanned(report);
-        let (Some(classifier), Ok(said)) = (reader.classifier(), &report.classification) else { return facts };
-        let predicted = self.targets.iter().filter_map(|(id, of)| {
-            let estimate = classifier.quality(said, Some(&of.model), of.size_class)?;
-            let (probability, standard_error) = (estimate.probability.into(), estimate.standard_error.into());
-            Some((id.clone(), QualitySignal { probability, standard_error }))
-        });
-        facts.quality = predicted.collect();
-        facts.task = classifier.task_label(said.task).map(str::to_owned);
-        facts.task_probability = Some(said.task_probability.into());
-        facts.injection = Some(said.injection.into());
-        facts.out_of_distribution = Some(said.out_of_distribution);
-        facts.seen_share = Some(report.seen_share);
-        facts
-    }
+/// What is known of a request by this report: the scan, and what the classifier says about `targets`.
+pub(crate) fn facts<'a>(
+    reader: &Reader,
+    report: &Report,
+    targets: impl Iterator<Item = (&'a TargetId, &'a ClassifiedAs)>,
+) -> SignalFacts {
+    let mut facts = scanned(report);
+    let (Some(classifier), Ok(said)) = (reader.classifier(), &report.classification) else { return facts };
+    let predicted = targets.filter_map(|(id, of)| {
+        let estimate = classifier.quality(said, Some(&of.model), of.size_class)?;
+        let (probability, standard_error) = (estimate.probability.into(), estimate.standard_error.into());
+        Some((id.clone(), QualitySignal { probability, standard_error }))
+    });
+    facts.quality = predicted.collect();
+    facts.task = classifier.task_label(said.task).map(str::to_owned);
+    facts.task_probability = Some(said.task_probability.into());
+    facts.injection = Some(said.injection.into());
+    facts.out_of_distribution = Some(said.out_of_distribution);
+    facts.seen_share = Some(report.seen_share);
+    facts
 }
 
 /// The facts that the privacy scan gives.
-pub(crate) fn scanned(report: &Report) -> SignalFacts {
+fn scanned(report: &Report) -> SignalFacts {
     let Some(scan) = &report.scan else { return SignalFacts::default() };
     SignalFacts {
         personal_data: Some(scan.personal_data),

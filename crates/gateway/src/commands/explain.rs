@@ -4,11 +4,15 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use ::signals::Reader;
 use anyhow::{Context as _, anyhow, bail};
+use artifacts::Role;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use policy::{FactValue, Facts, TargetFacts, TargetState, decide};
 
+use crate::classifier::{self, Source};
 use crate::cli::ExplainArgs;
+use crate::compose;
 use crate::config::Config;
 use crate::explanation::Explanation;
 use crate::facts;
@@ -50,12 +54,27 @@ fn given_facts(args: &ExplainArgs, config: &Config) -> anyhow::Result<Facts> {
         let value = HeaderValue::try_from(value.trim()).map_err(|_| anyhow!("{header:?} holds no header's value"))?;
         headers.append(name, value);
     }
-    let mut facts = facts::of_example(body.into(), &headers, config).map_err(|error| anyhow!("refused: {error}"))?;
+    let reader = reader(config)?;
+    let mut facts =
+        facts::of_example(body.into(), &headers, config, &reader).map_err(|error| anyhow!("refused: {error}"))?;
     for fact in &args.facts {
         let (name, value) = fact.split_once('=').ok_or_else(|| anyhow!("{fact:?} is not NAME=VALUE"))?;
         facts.set(name.trim(), &value_of(value)).map_err(|error| anyhow!("{name}: {error}"))?;
     }
     Ok(facts)
+}
+
+/// What the gateway would read the request with, as far as that is on this machine; nothing is fetched.
+fn reader(config: &Config) -> anyhow::Result<Reader> {
+    let store = compose::store(config)?;
+    let artifact = store.manifest().first(Role::OnnxRuntime);
+    let found = artifact.map_or(Ok(None), |artifact| store.find(artifact.name()))?;
+    let runtime = found.map(|found| found.path).ok_or_else(|| "it is not installed".to_owned());
+    let loaded = classifier::reader(config, &Source { home: store.home().path().to_owned(), runtime });
+    if let Some(missing) = loaded.missing {
+        eprintln!("not classified: {missing}");
+    }
+    Ok(loaded.reader)
 }
 
 /// A list where there is a comma, absent where there is nothing.
