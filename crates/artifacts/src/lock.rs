@@ -1,7 +1,8 @@
 //! One installer per artifact, across processes: an advisory lock on a file under `locks/`.
 //!
 //! The lock belongs to the open file, so the system lets go of it when a process dies; a lock file that
-//! lies there means nothing. Uses [`std::fs::File::try_lock`].
+//! lies there means nothing. A child that is just being started holds the same open file until it becomes another
+//! program, so closing ours is not enough: it is unlocked. Uses [`std::fs::File::try_lock`].
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -18,7 +19,14 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 /// The right to change one artifact, until dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file, which follows, is the second try.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -27,7 +35,7 @@ impl Lock {
         let path = home.lock(artifact);
         let file = open(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).during("lock", &path),
         }
@@ -72,5 +80,16 @@ mod tests {
         assert!(Lock::try_take(&home, "b").unwrap().is_some());
         drop(held);
         assert!(Lock::try_take(&home, "a").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_descriptor_that_a_child_inherited_does_not_keep_the_lock() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = Home::at(temp.path());
+        let held = Lock::try_take(&home, "a").unwrap().unwrap();
+        let inherited = held.file.try_clone().unwrap();
+        drop(held);
+        assert!(Lock::try_take(&home, "a").unwrap().is_some());
+        drop(inherited);
     }
 }
