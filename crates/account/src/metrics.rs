@@ -30,6 +30,8 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     attempts: IntCounterVec,
+    hedges: IntCounterVec,
+    skipped_events: IntCounterVec,
     duration: HistogramVec,
     time_to_first_token: HistogramVec,
     route_duration: HistogramVec,
@@ -93,6 +95,16 @@ impl Metrics {
                 "tidegate_attempts_total",
                 "Attempts on targets, by how each ended.",
                 &["target", "outcome"],
+            )?,
+            hedges: counter(
+                "tidegate_hedges_total",
+                "Attempts started beside one that had brought no token, by how each ended (answered: it won).",
+                &["target", "outcome"],
+            )?,
+            skipped_events: counter(
+                "tidegate_stream_events_skipped_total",
+                "Events in the streams of targets that were no piece of an answer and were skipped.",
+                &["target"],
             )?,
             duration: histogram(
                 "tidegate_request_duration_seconds",
@@ -199,7 +211,15 @@ impl Metrics {
         self.requests.with_label_values(&[target, locality, settlement.outcome.as_str()]).inc();
         self.duration.with_label_values(&[target, locality, stream]).observe(settlement.duration.as_secs_f64());
         for attempt in &settlement.attempts {
-            self.attempts.with_label_values(&[attempt.target.as_str(), attempt.outcome.as_str()]).inc();
+            let labels = [attempt.target.as_str(), attempt.outcome.as_str()];
+            self.attempts.with_label_values(&labels).inc();
+            if attempt.is_hedge {
+                self.hedges.with_label_values(&labels).inc();
+            }
+            if attempt.skipped_events > 0 {
+                let skipped = self.skipped_events.with_label_values(&[attempt.target.as_str()]);
+                skipped.inc_by(attempt.skipped_events.into());
+            }
         }
         if let Some(time) = settlement.time_to_first_token {
             self.time_to_first_token.with_label_values(&[target, locality]).observe(time.as_secs_f64());

@@ -65,6 +65,10 @@ pub struct AttemptMade {
     pub target: TargetId,
     /// How it ended.
     pub outcome: Outcome,
+    /// Events of its stream that were no answer and were skipped.
+    pub skipped_events: u32,
+    /// Whether it was started beside another one that had brought no token yet.
+    pub is_hedge: bool,
 }
 
 /// One exchange, finished.
@@ -82,10 +86,12 @@ pub struct Settlement {
     pub route_time: Option<Duration>,
     /// From the first byte of the request to the first content of a stream.
     pub time_to_first_token: Option<Duration>,
-    /// Prompt tokens as the target reported them.
+    /// Prompt tokens as the target reported them, else estimated.
     pub input_tokens: Option<u64>,
-    /// Answer tokens as the target reported them.
+    /// Answer tokens as the target reported them, else estimated.
     pub output_tokens: Option<u64>,
+    /// Whether the target reported no tokens.
+    pub is_usage_estimated: bool,
     /// Every attempt made, in order.
     pub attempts: Vec<AttemptMade>,
 }

@@ -8,6 +8,7 @@ use crate::*;
 
 fn settled(outcome: RequestOutcome) -> Settlement {
     let target = TargetId::new("local/small").unwrap();
+    let attempt = |outcome, is_hedge| AttemptMade { target: target.clone(), outcome, skipped_events: 0, is_hedge };
     Settlement {
         target: Some((target.clone(), Locality::Device)),
         outcome,
@@ -17,9 +18,10 @@ fn settled(outcome: RequestOutcome) -> Settlement {
         time_to_first_token: Some(Duration::from_millis(40)),
         input_tokens: Some(7),
         output_tokens: Some(21),
+        is_usage_estimated: false,
         attempts: vec![
-            AttemptMade { target: target.clone(), outcome: Outcome::ConnectionLost },
-            AttemptMade { target, outcome: Outcome::Answered },
+            attempt(Outcome::ConnectionLost, false),
+            AttemptMade { skipped_events: 2, ..attempt(Outcome::Answered, true) },
         ],
     }
 }
@@ -37,6 +39,8 @@ fn a_settlement_moves_every_metric_it_carries() {
         r#"tidegate_requests_total{locality="device",outcome="answered",target="local/small"} 1"#,
         r#"tidegate_attempts_total{outcome="connection_lost",target="local/small"} 1"#,
         r#"tidegate_attempts_total{outcome="answered",target="local/small"} 1"#,
+        r#"tidegate_hedges_total{outcome="answered",target="local/small"} 1"#,
+        r#"tidegate_stream_events_skipped_total{target="local/small"} 2"#,
         r#"tidegate_output_tokens_total{locality="device",target="local/small"} 21"#,
         r#"tidegate_input_tokens_total{locality="device",target="local/small"} 7"#,
         r#"tidegate_time_to_first_token_seconds_bucket{locality="device",target="local/small",le="0.05"} 1"#,

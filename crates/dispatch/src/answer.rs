@@ -1,4 +1,4 @@
-//! What comes of running a plan: one answer or one failure, and the record of every attempt.
+//! What comes of running a plan: one answer or one failure.
 
 use std::time::Duration;
 
@@ -20,15 +20,17 @@ pub struct TargetFailure {
     pub detail: String,
     /// The target's own words, for the caller only.
     pub said: Option<String>,
-    /// What the target asked for in `Retry-After`, in seconds.
-    pub retry_after_s: Option<u32>,
+    /// When the target wants to be asked again.
+    pub retry_after: Option<Duration>,
+    /// Status and error with which the target refused the request itself ([`Outcome::is_refusal`]).
+    pub refusal: Option<Box<(u16, UpstreamError)>>,
 }
 
 impl TargetFailure {
     /// A failure with a detail cut to its limit.
     #[must_use]
     pub fn new(outcome: Outcome, detail: &str) -> Self {
-        Self { outcome, detail: cut(detail), said: None, retry_after_s: None }
+        Self { outcome, detail: cut(detail), said: None, retry_after: None, refusal: None }
     }
 
     /// The same, with what the target said.
@@ -52,44 +54,29 @@ fn cut(text: &str) -> String {
     text[..end].to_owned()
 }
 
-/// One attempt on one target, finished.
-#[derive(Clone, Debug)]
-pub struct AttemptRecord {
-    /// The target.
-    pub target: TargetId,
-    /// Where it runs.
-    pub locality: Locality,
-    /// How it ended; a stream that was handed over counts as answered until its relay says otherwise.
-    pub outcome: Outcome,
-    /// One sentence on a failure for the caller, the target's own words included; empty on success. Not for logs.
-    pub detail: String,
-    /// `Retry-After` of a failure, in seconds.
-    pub retry_after_s: Option<u32>,
-    /// How long it took until it ended or was handed over.
-    pub duration: Duration,
-}
-
 /// What a target answered.
-pub struct Answer {
+pub struct Answer<'a> {
     /// The target that answered.
     pub target: TargetId,
     /// Where it runs.
     pub locality: Locality,
     /// The answer.
-    pub content: Content,
+    pub content: Content<'a>,
 }
 
 /// The forms of an answer.
-pub enum Content {
+pub enum Content<'a> {
     /// A complete chat completion, byte for byte as it came.
     Whole {
         /// The JSON body.
         body: Bytes,
-        /// Token counts, where the target gave them.
-        usage: Option<Usage>,
+        /// Token counts, of the target where it gave them.
+        usage: Usage,
+        /// Whether it gave none.
+        is_usage_estimated: bool,
     },
-    /// A stream that has begun.
-    Stream(Box<Relay>),
+    /// A stream whose first content has come.
+    Stream(Box<Relay<'a>>),
     /// The target refused the request itself; the caller has to mend it.
     Rejected {
         /// The target's 4xx status.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use policy::{Outcome, Placement, TargetProfile};
+use tokio::time::Instant;
 
 use crate::Destination;
 use crate::destination::Route;
@@ -17,10 +18,10 @@ use crate::http1;
 /// How long the end of a body is awaited that nobody needs, so that the connection can be used again.
 const DRAIN_LIMIT: Duration = Duration::from_millis(250);
 
-/// Sends one prompt and waits for the response headers, at most `limit`.
+/// Sends one prompt and waits for the response headers until `due`.
 ///
 /// # Errors
-/// [`Outcome::ConnectFailed`], [`Outcome::ConnectionLost`] or [`Outcome::HeadersTimeout`]. A destination that the
+/// [`Outcome::ConnectFailed`], [`Outcome::ConnectionLost`], or `late` when they do not come in time. A destination that the
 /// placement forbids is never connected to; as that is a defect of the gateway, the error says so and the
 /// attempt counts as not connected.
 pub(crate) async fn send(
@@ -29,7 +30,8 @@ pub(crate) async fn send(
     destination: &Destination,
     body: Bytes,
     stream: bool,
-    limit: Duration,
+    due: Instant,
+    late: Outcome,
 ) -> Result<Response, (Outcome, String)> {
     let forbidden = placement.forbids(profile).map(|reason| reason.code());
     let elsewhere = (destination.locality() != profile.locality).then_some("not_where_the_target_is");
@@ -59,8 +61,8 @@ pub(crate) async fn send(
             }
         }
     };
-    let late = |_| (Outcome::HeadersTimeout, format!("no response headers within {} s", limit.as_secs_f32()));
-    tokio::time::timeout(limit, sent).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    let late = |_| Err((late, "no response headers within the limit".to_owned()));
+    tokio::time::timeout_at(due, sent).await.unwrap_or_else(late)
 }
 
 /// A response whose header has come. Dropped before its end, it closes its connection.

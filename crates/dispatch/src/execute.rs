@@ -1,26 +1,17 @@
-//! Runs the attempts of a plan in order until one answers.
+//! Runs the attempts of a plan until one answers, two at once where a hedge is due.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use policy::{
-    Attempt, MAX_ATTEMPTS_MAX, NextStep, Outcome, Plan, TRIES_PER_TARGET_MAX, TargetFacts, TargetId, TargetProfile,
-    next_step,
-};
-use tracing::warn;
-use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError};
+use policy::{Plan, Step, TargetFacts, TargetId, TargetProfile, Walk};
+use tokio::time::{Instant, sleep};
+use wire::ChatRequest;
 
-use crate::assemble::assemble;
-use crate::egress::{self, Response};
-use crate::{Answer, AttemptRecord, Content, Failure, Lead, Provider, Relay, TargetFailure, Timeouts};
-
-/// Tries made for one request at most: every attempt of the longest plan, each with its retry.
-const TRIES_MAX: usize = MAX_ATTEMPTS_MAX * TRIES_PER_TARGET_MAX as usize;
-/// Longest body of an answer that is not a stream, in bytes.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Longest error body read from a target, in bytes.
-const ERROR_BYTES_MAX: usize = 64 << 10;
+use crate::attempt::{Begun, Order, Purpose};
+use crate::hedge::{HedgeLimits, Hedging};
+use crate::journal::Journal;
+use crate::output::Output;
+use crate::{Answer, Content, Failure, Observation, Provider, Relay, TargetFailure, Timeouts};
 
 /// One configured target.
 pub struct Target {
@@ -32,16 +23,24 @@ pub struct Target {
     pub timeouts: Timeouts,
 }
 
+impl Target {
+    /// Tells everybody who keeps count of this target how a try went.
+    pub(crate) fn observe(&self, observation: &Observation) {
+        self.provider.observe(observation);
+    }
+}
+
 /// Every configured target, in the operator's order.
 pub struct Dispatcher {
     targets: Vec<Target>,
+    pub(crate) hedging: Hedging,
 }
 
 impl Dispatcher {
     /// Takes the targets; their ids are unique.
     #[must_use]
-    pub fn new(targets: Vec<Target>) -> Self {
-        Self { targets }
+    pub fn new(targets: Vec<Target>, hedging: HedgeLimits) -> Self {
+        Self { targets, hedging: Hedging::new(hedging) }
     }
 
     /// What is known of every target now.
@@ -56,179 +55,140 @@ impl Dispatcher {
         self.targets.iter().map(|target| &target.profile.id)
     }
 
-    /// Tries the attempts of `plan` until one answers. Every finished attempt is added to `records`, also when
-    /// the future is dropped in the middle, which closes whatever connection is open.
+    pub(crate) fn target(&self, id: &TargetId) -> Option<&Target> {
+        self.targets.iter().find(|target| target.profile.id == *id)
+    }
+
+    /// Tries the attempts of `plan` until one answers, at most until `due`. Every try is in `journal` from its beginning; one
+    /// that is cut short because this future is dropped is there as left by the caller, and its connection is closed.
     ///
     /// # Errors
     /// [`Failure`] when no attempt answered; nothing was sent to the caller then.
-    pub async fn execute(
-        &self,
-        plan: &Plan,
-        request: &ChatRequest,
-        records: &mut Vec<AttemptRecord>,
-    ) -> Result<Answer, Failure> {
-        for attempt in plan.attempts() {
-            let Some(target) = self.targets.iter().find(|target| target.profile.id == *attempt.target()) else {
-                continue;
-            };
-            let mut tries = 0;
-            while records.len() < TRIES_MAX {
-                tries += 1;
-                let begun = Instant::now();
-                match self.attempt(plan, attempt, target, request).await {
-                    Ok(content) => {
-                        let outcome = match &content {
-                            Content::Rejected { status, .. } => Outcome::Rejected(*status),
-                            Content::Whole { .. } | Content::Stream(_) => Outcome::Answered,
-                        };
-                        records.push(record(attempt, begun, outcome, None));
-                        let (target, locality) = (attempt.target().clone(), attempt.locality());
-                        return Ok(Answer { target, locality, content });
-                    }
-                    Err(failure) => {
-                        let outcome = failure.outcome;
-                        warn!(
-                            target_id = %attempt.target(),
-                            attempt = records.len() + 1,
-                            outcome = outcome.as_str(),
-                            detail = failure.detail,
-                            "attempt failed"
-                        );
-                        records.push(record(attempt, begun, outcome, Some(failure)));
-                        match next_step(outcome, attempt.locality(), tries) {
-                            NextStep::SameTarget => {}
-                            NextStep::NextAttempt => break,
-                            NextStep::Stop => return Err(Failure::Exhausted),
-                        }
-                    }
+    pub async fn execute<'a>(
+        &'a self,
+        plan: &'a Plan,
+        request: &'a ChatRequest,
+        journal: &'a Journal,
+        due: Instant,
+    ) -> Result<Answer<'a>, Failure> {
+        if plan.hedge_after().is_some() {
+            self.hedging.saw_request();
+        }
+        let order = Order { dispatcher: self, plan, request, journal, due };
+        Execution { order, walk: Walk::new(plan) }.answer().await
+    }
+}
+
+/// The execution of one plan, as far as it has come.
+pub(crate) struct Execution<'a> {
+    pub(crate) order: Order<'a>,
+    walk: Walk,
+}
+
+/// A try with what it came to.
+struct Tried<'a> {
+    step: Step<'a>,
+    result: Result<Begun<'a>, TargetFailure>,
+}
+
+impl<'a> Execution<'a> {
+    async fn answer(mut self) -> Result<Answer<'a>, Failure> {
+        let mut step = self.walk.advance(self.order.plan);
+        let mut refused = None;
+        while let Some(next) = step {
+            rest(next.pause).await;
+            let Tried { step: tried, result } = self.race(next).await;
+            match result {
+                Ok(begun) => return Ok(self.answered(tried, begun)),
+                Err(failure) => {
+                    step = self.after(tried.place, &failure);
+                    refused = failure.refusal.map(|refusal| (tried, refusal));
                 }
             }
         }
-        Err(if records.is_empty() { Failure::NoAttempt } else { Failure::Exhausted })
-    }
-
-    async fn attempt(
-        &self,
-        plan: &Plan,
-        attempt: &Attempt,
-        target: &Target,
-        request: &ChatRequest,
-    ) -> Result<Content, TargetFailure> {
-        debug_assert_eq!(attempt.locality(), target.profile.locality, "a plan is made of this dispatcher's facts");
-        let Ok(lead) = tokio::time::timeout(target.timeouts.connect, target.provider.lead()).await else {
-            let seconds = target.timeouts.connect.as_secs_f32();
-            return Err(TargetFailure::worker(&format!("the worker was not ready within {seconds} s")));
-        };
-        let lead = lead?;
-        let answered = run(plan, target, &lead, request).await;
-        let outcome = match &answered {
-            Ok(Content::Rejected { status, .. }) => Outcome::Rejected(*status),
-            Ok(_) => Outcome::Answered,
-            Err(failure) => failure.outcome,
-        };
-        target.provider.observe(lead.generation, outcome);
-        answered
-    }
-
-    /// Tells a target that a stream it had begun broke off, so that a dead worker is noticed at once.
-    pub fn observe_interruption(&self, id: &TargetId, relay: &Relay) {
-        if let Some(target) = self.targets.iter().find(|target| target.profile.id == *id) {
-            target.provider.observe(relay.generation(), Outcome::Interrupted);
-        }
-    }
-}
-
-fn record(attempt: &Attempt, begun: Instant, outcome: Outcome, failure: Option<TargetFailure>) -> AttemptRecord {
-    let (detail, retry_after_s) = match failure {
-        None => (String::new(), None),
-        Some(TargetFailure { detail, said: Some(said), retry_after_s, .. }) => {
-            (format!("{detail}: {said}"), retry_after_s)
-        }
-        Some(failure) => (failure.detail, failure.retry_after_s),
-    };
-    let (target, locality) = (attempt.target().clone(), attempt.locality());
-    AttemptRecord { target, locality, outcome, detail, retry_after_s, duration: begun.elapsed() }
-}
-
-/// One try: send, check the status, read or hand over the body.
-async fn run(plan: &Plan, target: &Target, lead: &Lead, request: &ChatRequest) -> Result<Content, TargetFailure> {
-    let form = target.provider.form(request);
-    let limit = if request.stream() { target.timeouts.headers } else { target.timeouts.answer };
-    let deadline = tokio::time::Instant::now() + limit;
-    let streams = request.stream() || form.stream == StreamForm::Always;
-    let body = request.for_upstream(&form).into();
-    let response = egress::send(plan.placement(), &target.profile, &lead.destination, body, streams, limit)
-        .await
-        .map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
-    if response.status() != 200 {
-        return refused(response, limit).await;
-    }
-    if streams {
-        expect_event_stream(&response)?;
-    }
-    if request.stream() {
-        let relay = Relay::new(response, request.include_usage(), target.timeouts.idle, lead.generation);
-        return Ok(Content::Stream(Box::new(relay)));
-    }
-    let read = async { if streams { assemble(response).await } else { read_body(response, ANSWER_BYTES_MAX).await } };
-    match tokio::time::timeout_at(deadline, read).await {
-        Ok(body) => whole(body?),
-        Err(_) => Err(TargetFailure::new(Outcome::InvalidAnswer, "the answer did not end within its limit")),
-    }
-}
-
-fn whole(body: Bytes) -> Result<Content, TargetFailure> {
-    match ChatCompletion::parse(body) {
-        Ok(completion) => {
-            let usage = completion.usage();
-            Ok(Content::Whole { body: completion.into_body(), usage })
-        }
-        Err(CompletionError::Upstream(error)) => {
-            Err(TargetFailure::new(Outcome::InvalidAnswer, "an error under a success status").quoting(&error.message))
-        }
-        Err(error) => Err(TargetFailure::new(Outcome::InvalidAnswer, &error.to_string())),
-    }
-}
-
-fn expect_event_stream(response: &Response) -> Result<(), TargetFailure> {
-    let content_type = response.content_type().unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("text/event-stream") {
-        return Ok(());
-    }
-    let failure = TargetFailure::new(Outcome::InvalidAnswer, "asked for a stream, got another content type");
-    Err(failure.quoting(content_type))
-}
-
-/// Sorts an error status: the caller's to mend, or a failure of the target.
-async fn refused(response: Response, limit: Duration) -> Result<Content, TargetFailure> {
-    let status = response.status();
-    let retry_after_s = response.retry_after().and_then(|text| text.trim().parse().ok());
-    let body = tokio::time::timeout(limit, read_body(response, ERROR_BYTES_MAX)).await;
-    let error = UpstreamError::parse(&body.ok().and_then(Result::ok).unwrap_or_default());
-    match Outcome::of_error_status(status) {
-        Outcome::Rejected(status @ 400..) => Ok(Content::Rejected { status, error }),
-        Outcome::Rejected(status) => {
-            Err(TargetFailure::new(Outcome::InvalidAnswer, &format!("unexpected status {status}")))
-        }
-        outcome => {
-            let failure = TargetFailure::new(outcome, &format!("status {status}")).quoting(&error.message);
-            Err(TargetFailure { retry_after_s, ..failure })
-        }
-    }
-}
-
-async fn read_body(mut response: Response, limit: usize) -> Result<Bytes, TargetFailure> {
-    let mut body = BytesMut::new();
-    loop {
-        match response.read(&mut body).await {
-            Ok(_) if body.len() > limit => {
-                let detail = format!("the body is longer than {limit} bytes");
-                return Err(TargetFailure::new(Outcome::InvalidAnswer, &detail));
+        match refused {
+            Some((tried, refusal)) => {
+                let (status, error) = *refusal;
+                Ok(answer(tried, Content::Rejected { status, error }))
             }
-            Ok(true) => {}
-            Ok(false) => return Ok(body.freeze()),
-            Err(error) => return Err(TargetFailure::new(Outcome::ConnectionLost, &error)),
+            None if self.order.journal.is_empty() => Err(Failure::NoAttempt),
+            None => Err(Failure::Exhausted),
         }
+    }
+
+    /// What follows a failure, of a try or, after its beginning, of an answer.
+    fn after(&mut self, place: usize, failure: &TargetFailure) -> Option<Step<'a>> {
+        let time_left = self.order.due.saturating_duration_since(Instant::now());
+        self.walk.after(self.order.plan, place, failure.outcome, failure.retry_after, time_left, fastrand::f64())
+    }
+
+    /// One try and, if it has brought nothing for as long as its route says, the next one beside it. The first with content
+    /// wins, and the other is dropped at once; if both fail, the one that failed last counts.
+    async fn race(&mut self, step: Step<'a>) -> Tried<'a> {
+        let order = self.order;
+        let attempt = |step: Step<'a>, is_last: bool, is_hedge: bool| async move {
+            Tried { step, result: order.attempt(step.attempt, Purpose::Answer { is_last, is_hedge }).await }
+        };
+        let is_last = self.walk.peek(order.plan).is_none();
+        let Some(after) = order.plan.hedge_after().filter(|_| !is_last) else {
+            return attempt(step, is_last, false).await;
+        };
+        let mut first = Box::pin(attempt(step, is_last, false));
+        tokio::select! {
+            biased;
+            tried = &mut first => return tried,
+            () = sleep(after) => {}
+        }
+        let hedging = &order.dispatcher.hedging;
+        let wanted = self.walk.peek(order.plan).filter(|second| hedging.take(order.plan, step.attempt, second, after));
+        let Some(beside) = wanted.and_then(|_| self.walk.advance(order.plan)) else { return first.await };
+        let mut second = Box::pin(attempt(beside, self.walk.peek(order.plan).is_none(), true));
+        let (tried, other, loser) = tokio::select! {
+            biased;
+            tried = &mut first => (tried, second, beside),
+            tried = &mut second => (tried, first, step),
+        };
+        if tried.result.is_err() {
+            return other.await;
+        }
+        drop(other);
+        order.journal.lost(loser.attempt.target());
+        tried
+    }
+
+    fn answered(self, step: Step<'a>, begun: Begun<'a>) -> Answer<'a> {
+        let content = match begun {
+            Begun::Whole { body, usage, is_usage_estimated } => Content::Whole { body, usage, is_usage_estimated },
+            Begun::Stream(opened) => Content::Stream(Box::new(Relay::new(self, step.place, *opened))),
+        };
+        answer(step, content)
+    }
+
+    /// Looks for a stream that goes on with an answer of which `so_far` reached the caller, after the attempt at `place` broke
+    /// off. Gives its place as well.
+    pub(crate) async fn continuation(
+        &mut self,
+        mut place: usize,
+        mut failure: TargetFailure,
+        so_far: &Output,
+    ) -> Option<(usize, Begun<'a>)> {
+        loop {
+            let step = self.after(place, &failure)?;
+            rest(step.pause).await;
+            match self.order.attempt(step.attempt, Purpose::Continue(so_far)).await {
+                Ok(begun) => return Some((step.place, begun)),
+                Err(failed) => (place, failure) = (step.place, failed),
+            }
+        }
+    }
+}
+
+fn answer<'a>(step: Step<'a>, content: Content<'a>) -> Answer<'a> {
+    Answer { target: step.attempt.target().clone(), locality: step.attempt.locality(), content }
+}
+
+async fn rest(pause: Duration) {
+    if !pause.is_zero() {
+        sleep(pause).await;
     }
 }

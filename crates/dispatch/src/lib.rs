@@ -1,24 +1,36 @@
 //! Runs a plan against its targets; the only way out of this machine for a prompt.
 //!
-//! [`Dispatcher::execute`] tries the attempts of a plan in order and yields one [`Answer`] or one [`Failure`].
-//! Everything is driven by the caller: dropping a future or a [`Relay`] closes the connection upstream, and
-//! nothing is read from a target before the caller has taken what came before.
+//! [`Dispatcher::execute`] tries the attempts of a plan in order and yields one [`Answer`] or one [`Failure`]: `execute` is the
+//! way through the plan, `attempt` one try, `leg` the stream of one target, `output` what of it goes to the caller, `relay` the
+//! stream after its first content. Everything is driven by the caller: dropping a future or a [`Relay`] closes the
+//! connection upstream, and nothing is read from a target before the caller has taken what came before.
 
 mod answer;
 mod assemble;
+mod attempt;
+mod delivered;
 mod destination;
 mod egress;
 mod execute;
+mod hedge;
 mod http1;
+mod journal;
+mod leg;
 mod llama_cpp;
+mod observation;
 mod openai;
+mod output;
 mod provider;
+mod refusal;
 mod relay;
 
-pub use answer::{Answer, AttemptRecord, Content, Failure, TargetFailure};
+pub use answer::{Answer, Content, Failure, TargetFailure};
 pub use destination::{Destination, DestinationError};
 pub use execute::{Dispatcher, Target};
+pub use hedge::HedgeLimits;
+pub use journal::{AttemptRecord, Journal};
 pub use llama_cpp::LlamaCpp;
+pub use observation::Observation;
 pub use openai::{OpenAi, UNREACHABLE_FOR};
 pub use provider::{Lead, Provider, Timeouts, Unavailable};
 pub use relay::{Relay, StreamEnd};

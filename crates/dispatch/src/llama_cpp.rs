@@ -7,21 +7,23 @@ use policy::{Outcome, TargetState};
 use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
 use worker::{StateName, Worker};
 
-use crate::{Destination, Lead, Provider, TargetFailure};
+use crate::{Destination, Lead, Observation, Provider, TargetFailure};
 
 /// Serves a model through a local worker, starting it when a request needs it.
 pub struct LlamaCpp {
     worker: Worker,
     model: String,
+    continues_prefix: bool,
     /// The destination of the newest run, so that its connections are reused.
     current: Mutex<Option<Lead>>,
 }
 
 impl LlamaCpp {
-    /// Wraps a worker; `model` is the alias that the worker serves its model under.
+    /// Wraps a worker; `model` is the alias that the worker serves its model under; for `continues_prefix` see
+    /// [`Provider::continues_prefix`].
     #[must_use]
-    pub fn new(worker: Worker, model: String) -> Self {
-        Self { worker, model, current: Mutex::new(None) }
+    pub fn new(worker: Worker, model: String, continues_prefix: bool) -> Self {
+        Self { worker, model, continues_prefix, current: Mutex::new(None) }
     }
 }
 
@@ -34,7 +36,7 @@ impl Provider for LlamaCpp {
     fn form(&self, request: &ChatRequest) -> UpstreamForm<'_> {
         let loses_in_stream = request.has_member("logprobs") || request.n() > 1;
         let stream = if loses_in_stream { StreamForm::AsAsked } else { StreamForm::Always };
-        UpstreamForm { model: &self.model, usage: UsageInStream::Always, stream, extra: &[] }
+        UpstreamForm { model: &self.model, usage: UsageInStream::Always, stream, extra: &[], prefix: None }
     }
 
     fn state(&self) -> TargetState {
@@ -66,9 +68,14 @@ impl Provider for LlamaCpp {
         }
     }
 
-    fn observe(&self, generation: u64, outcome: Outcome) {
-        if matches!(outcome, Outcome::ConnectFailed | Outcome::ConnectionLost | Outcome::Interrupted) {
-            self.worker.report_lost(generation);
+    fn continues_prefix(&self) -> bool {
+        self.continues_prefix
+    }
+
+    fn observe(&self, observation: &Observation) {
+        let lost = [Outcome::ConnectFailed, Outcome::ConnectionLost, Outcome::Interrupted];
+        if lost.contains(&observation.outcome) {
+            self.worker.report_lost(observation.generation);
         }
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use policy::{Outcome, TargetState};
 use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
 
-use crate::{Destination, Lead, Provider, TargetFailure};
+use crate::{Destination, Lead, Observation, Provider, TargetFailure};
 
 /// How long a target that could not be connected to is tried only after the others.
 pub const UNREACHABLE_FOR: Duration = Duration::from_secs(5);
@@ -16,21 +16,28 @@ pub const UNREACHABLE_FOR: Duration = Duration::from_secs(5);
 pub struct OpenAi {
     model: String,
     destination: Destination,
+    continues_prefix: bool,
     connect_failed_at: Mutex<Option<Instant>>,
 }
 
 impl OpenAi {
-    /// `model` is the upstream's own name of the model.
+    /// `model` is the upstream's own name of the model; for `continues_prefix` see [`Provider::continues_prefix`].
     #[must_use]
-    pub fn new(model: String, destination: Destination) -> Self {
-        Self { model, destination, connect_failed_at: Mutex::new(None) }
+    pub fn new(model: String, destination: Destination, continues_prefix: bool) -> Self {
+        Self { model, destination, continues_prefix, connect_failed_at: Mutex::new(None) }
     }
 }
 
 #[async_trait]
 impl Provider for OpenAi {
     fn form(&self, _request: &ChatRequest) -> UpstreamForm<'_> {
-        UpstreamForm { model: &self.model, usage: UsageInStream::Always, stream: StreamForm::AsAsked, extra: &[] }
+        UpstreamForm {
+            model: &self.model,
+            usage: UsageInStream::Always,
+            stream: StreamForm::AsAsked,
+            extra: &[],
+            prefix: None,
+        }
     }
 
     fn state(&self) -> TargetState {
@@ -45,10 +52,14 @@ impl Provider for OpenAi {
         Ok(Lead { destination: self.destination.clone(), generation: 0 })
     }
 
-    fn observe(&self, _generation: u64, outcome: Outcome) {
-        let failed = match outcome {
+    fn continues_prefix(&self) -> bool {
+        self.continues_prefix
+    }
+
+    fn observe(&self, observation: &Observation) {
+        let failed = match observation.outcome {
             Outcome::ConnectFailed => Some(Instant::now()),
-            Outcome::CallerGone => return,
+            Outcome::CallerGone | Outcome::HedgeLost => return,
             _ => None,
         };
         *self.connect_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed;

@@ -6,22 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use policy::{Outcome, TargetState};
+use policy::TargetState;
 use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
 
-use crate::{Destination, TargetFailure};
+use crate::{Destination, Observation, TargetFailure};
 
 /// The limits in time of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Until a connection stands. For a worker: until it is ready, which includes loading the model.
     pub connect: Duration,
-    /// From sending the request to the response headers of a stream.
-    pub headers: Duration,
-    /// Between two pieces of a stream.
+    /// From then to the first content of a stream.
+    pub first_token: Duration,
+    /// Between two pieces of a stream after that.
     pub idle: Duration,
-    /// From sending the request to the end of an answer that is not a stream.
-    pub answer: Duration,
+    /// From the connection to the end of the answer.
+    pub total: Duration,
 }
 
 impl Timeouts {
@@ -30,9 +30,9 @@ impl Timeouts {
     pub fn remote() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            headers: Duration::from_secs(60),
+            first_token: Duration::from_secs(60),
             idle: Duration::from_secs(60),
-            answer: Duration::from_secs(600),
+            total: Duration::from_secs(600),
         }
     }
 
@@ -41,9 +41,9 @@ impl Timeouts {
     pub fn local() -> Self {
         Self {
             connect: Duration::from_secs(120),
-            headers: Duration::from_secs(600),
+            first_token: Duration::from_secs(600),
             idle: Duration::from_secs(300),
-            answer: Duration::from_secs(1800),
+            total: Duration::from_secs(1800),
         }
     }
 }
@@ -72,8 +72,14 @@ pub trait Provider: Send + Sync {
     /// When it cannot be made ready; the failure says why.
     async fn lead(&self) -> Result<Lead, TargetFailure>;
 
-    /// Hears how a try that it led ended.
-    fn observe(&self, generation: u64, outcome: Outcome);
+    /// Whether it goes on with a text that is given as the last message, of the assistant, rather than answering it. Only
+    /// where the operator said so.
+    fn continues_prefix(&self) -> bool {
+        false
+    }
+
+    /// Hears how each try went.
+    fn observe(&self, observation: &Observation);
 }
 
 /// A configured target that cannot be served by this process: its engine or model is missing. Always down.
@@ -92,7 +98,7 @@ impl Unavailable {
 #[async_trait]
 impl Provider for Unavailable {
     fn form(&self, _request: &ChatRequest) -> UpstreamForm<'_> {
-        UpstreamForm { model: "", usage: UsageInStream::AsAsked, stream: StreamForm::AsAsked, extra: &[] }
+        UpstreamForm { model: "", usage: UsageInStream::AsAsked, stream: StreamForm::AsAsked, extra: &[], prefix: None }
     }
 
     fn state(&self) -> TargetState {
@@ -103,5 +109,5 @@ impl Provider for Unavailable {
         Err(TargetFailure::worker(&self.reason))
     }
 
-    fn observe(&self, _generation: u64, _outcome: Outcome) {}
+    fn observe(&self, _observation: &Observation) {}
 }

@@ -1,16 +1,24 @@
-//! The relay of one stream: events of the target out of its chunks, checked one by one, on to the caller.
+//! The relay of a stream that has begun: events of a target on to the caller, and, where the target breaks off, those of
+//! another one that is proven to go on with exactly what the caller has.
 //!
-//! Pull-driven: nothing is read from the target before the caller took what came before, so a slow reader holds
-//! the target back and not memory. Never ends a broken stream as if it were whole.
+//! Pull-driven: nothing is read from a target before the caller took what came before, so a slow reader holds the target
+//! back and not memory. Never ends a broken stream as if it were whole, and never joins two answers.
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use policy::{Locality, Outcome, TargetId};
 use tokio::time::timeout;
-use wire::sse::{DONE_FRAME, encode_data};
-use wire::{ChatChunk, ChoiceEnds, SseDecoder, SseEvent, UpstreamError, Usage};
+use wire::Usage;
 
-use crate::egress::Response;
+use crate::TargetFailure;
+use crate::attempt::{Begun, Opened, estimated};
+use crate::execute::Execution;
+use crate::leg::{Leg, Progress};
+use crate::output::Output;
+
+/// How long a continuation is looked for, all targets together, while the caller sees nothing.
+const CONTINUE_WITHIN: Duration = Duration::from_secs(30);
 
 /// How a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,65 +27,75 @@ pub enum StreamEnd {
     Complete,
     /// Without one. The caller has to be told with an error, never with a clean end.
     Interrupted {
-        /// One sentence without answer text.
+        /// One sentence for the caller; may quote what the target said.
         detail: String,
-        /// The target sent the error itself, inside its stream.
-        reported: bool,
-        /// The silence between two pieces passed its limit.
+        /// The silence between two pieces, or all of it, passed its limit.
         stalled: bool,
     },
 }
 
 /// A stream on its way to the caller.
-pub struct Relay {
-    response: Option<Response>,
-    /// What one read brought; empty between two.
-    read: BytesMut,
-    decoder: SseDecoder,
-    show_usage: bool,
-    idle: Duration,
-    generation: u64,
-    choices: ChoiceEnds,
+pub struct Relay<'a> {
+    execution: Execution<'a>,
+    place: usize,
+    leg: Option<Leg<'a>>,
+    output: Output,
+    /// The target broke off; what it had sent before is on its way first.
+    broken: Option<TargetFailure>,
     end: Option<StreamEnd>,
-    /// Our own `[DONE]`, when the target ended without.
-    done_missing: bool,
     usage: Option<Usage>,
+    is_usage_estimated: bool,
     first_content_at: Option<Instant>,
+    target: (TargetId, Locality),
 }
 
-impl Relay {
-    pub(crate) fn new(response: Response, show_usage: bool, idle: Duration, generation: u64) -> Self {
-        Self {
-            response: Some(response),
-            read: BytesMut::new(),
-            decoder: SseDecoder::new(),
-            show_usage,
-            idle,
-            generation,
-            choices: ChoiceEnds::default(),
+impl<'a> Relay<'a> {
+    pub(crate) fn new(execution: Execution<'a>, place: usize, opened: Opened<'a>) -> Self {
+        let Opened { leg, output, progress } = opened;
+        let profile = &leg.tried.target().profile;
+        let target = (profile.id.clone(), profile.locality);
+        let first_content_at = leg.tried.first_content_at();
+        let mut relay = Self {
+            execution,
+            place,
+            leg: Some(leg),
+            output,
+            broken: None,
             end: None,
-            done_missing: false,
             usage: None,
-            first_content_at: None,
+            is_usage_estimated: false,
+            first_content_at,
+            target,
+        };
+        if progress == Progress::Whole {
+            relay.complete();
         }
+        relay
     }
 
     /// The next bytes for the caller: whole events, at least one. `None` after the last; then [`Self::end`] says how it
-    /// ended. Cancel-safe.
+    /// ended. Dropping the future in the middle drops what was being tried in it: do so only to give the stream up.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if !self.output.is_empty() {
+                return Some(self.output.take());
+            }
             if self.end.is_some() {
-                if std::mem::take(&mut self.done_missing) {
-                    return Some(DONE_FRAME.clone());
-                }
                 return None;
             }
-            let out = self.relay_decoded();
-            if !out.is_empty() {
-                return Some(out);
+            if let Some(failure) = self.broken.take() {
+                self.recover(failure).await;
+                continue;
             }
-            if self.end.is_none() {
-                self.read_chunk().await;
+            let Some(leg) = &mut self.leg else {
+                let detail = "the gateway lost the stream".to_owned();
+                self.end = Some(StreamEnd::Interrupted { detail, stalled: false });
+                return None;
+            };
+            match leg.pull(&mut self.output).await {
+                Ok(Progress::More) => {}
+                Ok(Progress::Whole) => self.complete(),
+                Err(failure) => self.broken = Some(failure),
             }
         }
     }
@@ -88,10 +106,22 @@ impl Relay {
         self.end.as_ref()
     }
 
-    /// Token counts, once the target gave them.
+    /// Who answers, and where: another target than at first after a continuation.
+    #[must_use]
+    pub fn target(&self) -> &(TargetId, Locality) {
+        &self.target
+    }
+
+    /// Token counts once the stream is complete, as the target gave them, else estimated.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         self.usage
+    }
+
+    /// Whether [`Self::usage`] is an estimate.
+    #[must_use]
+    pub fn is_usage_estimated(&self) -> bool {
+        self.is_usage_estimated
     }
 
     /// When the first content (text, reasoning, tool call, refusal) arrived.
@@ -100,114 +130,48 @@ impl Relay {
         self.first_content_at
     }
 
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Waits for bytes of the target and gives them to the decoder, or ends the stream.
-    async fn read_chunk(&mut self) {
-        let Some(response) = &mut self.response else { return };
-        match timeout(self.idle, response.read(&mut self.read)).await {
-            Ok(Ok(true)) => {
-                self.decoder.push(&self.read);
-                self.read.clear();
-            }
-            Ok(Ok(false)) => {
-                self.response = None;
-                let is_cut = self.decoder.is_mid_event() && !self.decoder.ends_with_done();
-                if self.choices.is_whole() && !is_cut {
-                    self.end = Some(StreamEnd::Complete);
-                    self.done_missing = true;
-                } else {
-                    self.interrupt("the target closed the stream before its end");
-                }
-            }
-            Ok(Err(error)) => {
-                let detail = format!("the connection to the target broke: {error}");
-                self.interrupt(&detail);
-            }
-            Err(_) => {
-                let detail = format!("the target sent nothing for {} s", self.idle.as_secs_f32());
-                self.end = Some(StreamEnd::Interrupted { detail, reported: false, stalled: true });
-                self.response = None;
-            }
-        }
-    }
-
-    /// Everything that the decoder holds in whole events, as it goes to the caller.
-    fn relay_decoded(&mut self) -> Bytes {
-        let mut out = BytesMut::new();
-        while self.end.is_none() {
-            match self.decoder.next_event() {
-                None => break,
-                Some(Ok(event)) => self.relay_event(&event, &mut out),
-                Some(Err(error)) => self.interrupt(&error.to_string()),
-            }
-        }
-        out.freeze()
-    }
-
-    fn relay_event(&mut self, event: &SseEvent, out: &mut BytesMut) {
-        if event.is_error() {
-            return self.report(&UpstreamError::parse(event.data.as_bytes()));
-        }
-        if event.is_done() {
-            if self.choices.is_whole() {
-                out.extend_from_slice(&DONE_FRAME);
-                self.end = Some(StreamEnd::Complete);
-                if let Some(response) = self.response.take() {
-                    response.drain();
-                }
-            } else {
-                self.interrupt("the target ended the stream without a finish reason");
-            }
-            return;
-        }
-        if !event.has_data {
-            // Comments keep the connection alive, for the caller as well.
-            out.extend_from_slice(&event.raw);
-            return;
-        }
-        let chunk = match ChatChunk::parse(event.data.as_bytes()) {
-            Ok(chunk) => chunk,
-            Err(error) => {
-                return self.interrupt(&format!("the target sent an event that is no answer: {}", error.reason));
-            }
+    fn complete(&mut self) {
+        let Some(mut leg) = self.leg.take() else { return };
+        let prompt_tokens = self.execution.order.request.prompt_tokens_estimate();
+        let (usage, is_estimated) = match leg.usage() {
+            Some(usage) => (usage, false),
+            None => (estimated(prompt_tokens, self.output.tokens()), true),
         };
-        if let Some(error) = &chunk.error {
-            return self.report(error);
+        self.output.done(usage, is_estimated);
+        leg.tried.count(Some(usage), is_estimated);
+        leg.tried.succeed();
+        (self.usage, self.is_usage_estimated, self.end) = (Some(usage), is_estimated, Some(StreamEnd::Complete));
+    }
+
+    /// The target broke off: goes on with another stream, or ends.
+    async fn recover(&mut self, failure: TargetFailure) {
+        if let Some(mut leg) = self.leg.take() {
+            // What was written so far is paid for, if anything is.
+            leg.tried.count(leg.usage(), false);
+            leg.tried.fail(&TargetFailure { outcome: Outcome::Interrupted, ..failure.clone() });
         }
-        if let Err(error) = self.choices.take(&chunk) {
-            return self.interrupt(&error.to_string());
-        }
-        self.note(&chunk);
-        if self.show_usage {
-            out.extend_from_slice(&event.raw);
-        } else if !chunk.is_usage_only() {
-            match chunk.without_usage() {
-                Some(data) => out.extend_from_slice(&encode_data(&data)),
-                None => out.extend_from_slice(&event.raw),
+        if self.output.delivered().is_some_and(|delivered| delivered.proof().is_some()) {
+            let looking = self.execution.continuation(self.place, failure.clone(), &self.output);
+            if let Ok(Some((place, begun))) = timeout(CONTINUE_WITHIN, looking).await {
+                return self.go_on(place, begun);
             }
         }
+        let stalled = matches!(failure.outcome, Outcome::IdleTimeout | Outcome::TotalTimeout);
+        let detail = match failure.said {
+            Some(said) => format!("{}: {said}", failure.detail),
+            None => failure.detail,
+        };
+        self.end = Some(StreamEnd::Interrupted { detail, stalled });
     }
 
-    fn note(&mut self, chunk: &ChatChunk) {
-        if chunk.has_content() && self.first_content_at.is_none() {
-            self.first_content_at = Some(Instant::now());
+    fn go_on(&mut self, place: usize, begun: Begun<'a>) {
+        let Begun::Stream(opened) = begun else { return };
+        let Opened { leg, output, progress } = *opened;
+        let profile = &leg.tried.target().profile;
+        self.target = (profile.id.clone(), profile.locality);
+        (self.place, self.output, self.leg) = (place, output, Some(leg));
+        if progress == Progress::Whole {
+            self.complete();
         }
-        if chunk.usage.is_some() {
-            self.usage = chunk.usage;
-        }
-    }
-
-    fn report(&mut self, error: &UpstreamError) {
-        let detail = format!("the target reported an error: {}", error.message);
-        self.end = Some(StreamEnd::Interrupted { detail, reported: true, stalled: false });
-        self.response = None;
-    }
-
-    fn interrupt(&mut self, detail: &str) {
-        self.end = Some(StreamEnd::Interrupted { detail: detail.to_owned(), reported: false, stalled: false });
-        self.response = None;
     }
 }

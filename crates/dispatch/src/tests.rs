@@ -14,6 +14,10 @@ fn destination(base_url: &str, locality: Locality) -> Result<Destination, crate:
     Destination::openai(base_url, None, HeaderMap::new(), locality, Duration::from_secs(2))
 }
 
+fn due() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(2)
+}
+
 #[tokio::test]
 async fn egress_never_connects_to_a_destination_that_the_placement_forbids() {
     let upstream = ScriptedUpstream::start().await;
@@ -25,20 +29,23 @@ async fn egress_never_connects_to_a_destination_that_the_placement_forbids() {
     let profile = |locality| TargetProfile::new(TargetId::new("cloud/a").unwrap(), locality);
     let (device_only, in_cloud) = (placement(Privacy::Restricted), profile(Locality::Cloud));
     let sent =
-        egress::send(&device_only, &in_cloud, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
+        egress::send(&device_only, &in_cloud, &cloud, Bytes::from_static(b"{}"), false, due(), Outcome::TotalTimeout)
+            .await;
     assert_eq!(sent.err().unwrap().0, Outcome::ConnectFailed);
     assert_eq!(upstream.connections_total(), 0);
 
     // A destination elsewhere than its target is said to be.
     let on_device = profile(Locality::Device);
     let sent =
-        egress::send(&device_only, &on_device, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
+        egress::send(&device_only, &on_device, &cloud, Bytes::from_static(b"{}"), false, due(), Outcome::TotalTimeout)
+            .await;
     assert_eq!(sent.err().unwrap().0, Outcome::ConnectFailed);
     assert_eq!(upstream.connections_total(), 0);
 
     let anywhere = placement(Privacy::Public);
     let sent =
-        egress::send(&anywhere, &in_cloud, &cloud, Bytes::from_static(b"{}"), false, Duration::from_secs(2)).await;
+        egress::send(&anywhere, &in_cloud, &cloud, Bytes::from_static(b"{}"), false, due(), Outcome::TotalTimeout)
+            .await;
     assert_eq!(sent.ok().unwrap().status(), 200);
     assert_eq!(upstream.connections_total(), 1);
 }

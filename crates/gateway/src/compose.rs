@@ -71,13 +71,13 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
         let provider: Box<dyn Provider> = match &target.provider {
             ProviderConfig::OpenAi(openai) => {
                 let destination = openai.destination(target.timeouts.connect)?;
-                Box::new(OpenAi::new(openai.model.clone(), destination))
+                Box::new(OpenAi::new(openai.model.clone(), destination, target.continues_prefix))
             }
             ProviderConfig::LlamaCpp(local) => match worker(workers.len(), target, local, &engine, &artifacts).await {
                 Ok((worker, model)) => {
                     token_counts.add(target.id().clone(), local.context_tokens.into(), model);
                     workers.push((target.id().clone(), worker.clone()));
-                    Box::new(LlamaCpp::new(worker, alias(target.id()).to_owned()))
+                    Box::new(LlamaCpp::new(worker, alias(target.id()).to_owned(), target.continues_prefix))
                 }
                 Err(error) => {
                     let reason = format!("{error:#}");
@@ -88,9 +88,11 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
         };
         targets.push(Target { profile: Arc::clone(&target.profile), provider, timeouts: target.timeouts });
     }
+    let hedging = config.hedging;
     let signals = signals(&config, &artifacts).await?;
     let learning = learning(&config, artifacts.store.home().path());
-    let mut gateway = Gateway::new(config, Dispatcher::new(targets), metrics, workers, policies, signals, token_counts);
+    let mut gateway =
+        Gateway::new(config, Dispatcher::new(targets, hedging), metrics, workers, policies, signals, token_counts);
     gateway.learning = learning;
     Ok(gateway)
 }

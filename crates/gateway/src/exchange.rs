@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use account::RequestOutcome;
-use dispatch::{Answer, Content};
+use dispatch::{Answer, Content, Journal};
 use pingora_core::protocols::http::ServerSession;
 use policy::{Plan, Rule, decide};
 use wire::{ApiError, ChatRequest, Usage};
@@ -53,15 +53,14 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
     settling.routed(deciding.elapsed());
     let asked = gateway.learning.as_ref().map(|learning| (learning, learning.asked(&request, &gathered, features)));
     // execute
-    let executed = {
-        let records = settling.records();
-        until_gone(session, gateway.dispatcher.execute(&plan, &request, records)).await
-    };
+    let journal = settling.journal();
+    let due = settling.begun() + gateway.config.limits.total_timeout;
+    let executed = until_gone(session, gateway.dispatcher.execute(&plan, &request, &journal, due.into())).await;
     // relay
     match executed {
-        None => settling.caller_gone(&plan),
+        None => settling.end(RequestOutcome::CallerGone),
         Some(Err(failure)) => {
-            let error = rescue::failure(&failure, &plan, settling.records());
+            let error = rescue::failure(&failure, &plan, &journal.records());
             refuse(session, &mut settling, error).await;
         }
         Some(Ok(answer)) => {
@@ -80,7 +79,7 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
                     gateway.history.answered(id, usage.completion_tokens, request.max_tokens());
                 }
             };
-            relay(gateway, session, &plan, answer, &mut settling, reading, remember).await;
+            relay(session, &plan, answer, &mut settling, reading, remember).await;
         }
     }
     // settle: when `settling` is dropped
@@ -97,22 +96,25 @@ pub(crate) async fn parse(
 }
 
 async fn relay(
-    gateway: &Gateway,
     session: &mut ServerSession,
     plan: &Plan,
-    answer: Answer,
+    answer: Answer<'_>,
     settling: &mut Settling<'_>,
     mut reading: Option<Reading>,
     remember: impl FnOnce(Option<Usage>),
 ) {
     let Answer { target, locality, content } = answer;
     settling.answering(&target, locality);
-    let labels =
-        Labels { request_id: settling.request_id().to_owned(), target, locality, reason: reason(plan, settling) };
+    let labels = Labels {
+        request_id: settling.request_id().to_owned(),
+        target,
+        locality,
+        reason: reason(plan, &settling.journal()),
+    };
     let outcome = match content {
-        Content::Whole { body, usage } => {
-            settling.usage(usage);
-            remember(usage);
+        Content::Whole { body, usage, is_usage_estimated } => {
+            settling.usage(Some(usage), is_usage_estimated);
+            remember((!is_usage_estimated).then_some(usage));
             if let Some(reading) = reading {
                 reading.judge(&body, &labels.request_id);
             }
@@ -123,12 +125,9 @@ async fn relay(
         }
         Content::Stream(mut relay) => {
             let outcome = reply::stream(session, &labels, &mut relay, reading.as_mut(), remember).await;
-            settling.streamed(&relay, outcome);
+            settling.streamed(&relay);
             if let Some(reading) = reading.filter(|_| outcome == RequestOutcome::Answered) {
                 reading.judge_stream(&labels.request_id);
-            }
-            if outcome == RequestOutcome::Interrupted {
-                gateway.dispatcher.observe_interruption(&labels.target, &relay);
             }
             outcome
         }
@@ -137,11 +136,11 @@ async fn relay(
 }
 
 /// `x-tidegate-reason`: the rule, and how the first attempt failed when another answered.
-fn reason(plan: &Plan, settling: &mut Settling<'_>) -> String {
+fn reason(plan: &Plan, journal: &Journal) -> String {
     let reason = plan.reason();
-    match settling.records().as_slice() {
-        [first, .., _] => format!("{reason}; fallback={}", first.outcome.as_str()),
-        _ => reason,
+    match journal.fallback_from() {
+        Some(outcome) => format!("{reason}; fallback={}", outcome.as_str()),
+        None => reason,
     }
 }
 

@@ -140,7 +140,7 @@ fn values_text(values: &Values<'_>, name: &str) -> String {
 }
 
 fn estimated(estimate: &Estimate, predicted: Option<QualitySignal>) -> Estimated {
-    let Estimate { cost_usd, ttft_ms, total_ms, quality } = *estimate;
+    let Estimate { cost_usd, ttft_ms, total_ms, quality, .. } = *estimate;
     Estimated { cost_usd, ttft_ms, total_ms, quality, quality_stderr: predicted.map(|signal| signal.standard_error) }
 }
 

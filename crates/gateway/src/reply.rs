@@ -44,7 +44,7 @@ pub(crate) async fn rejected(session: &mut ServerSession, labels: &Labels, error
 pub(crate) async fn stream(
     session: &mut ServerSession,
     labels: &Labels,
-    relay: &mut Relay,
+    relay: &mut Relay<'_>,
     mut reading: Option<&mut Reading>,
     complete: impl FnOnce(Option<Usage>),
 ) -> RequestOutcome {
@@ -74,7 +74,7 @@ pub(crate) async fn stream(
     }
     let (last, outcome) = match relay.end() {
         Some(StreamEnd::Complete) => (Bytes::new(), RequestOutcome::Answered),
-        Some(StreamEnd::Interrupted { detail, stalled, .. }) => {
+        Some(StreamEnd::Interrupted { detail, stalled }) => {
             (ApiError::stream_interrupted(detail, *stalled).to_sse_event(), RequestOutcome::Interrupted)
         }
         None => (

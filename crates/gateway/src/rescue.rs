@@ -1,5 +1,7 @@
 //! Maps everything that can go wrong with a request to the reply its caller gets, and to the outcome it counts as.
 
+use std::time::Duration;
+
 use account::RequestOutcome;
 use dispatch::{AttemptRecord, Failure};
 use policy::{Contradiction, Outcome, Plan, Refusal, TargetFacts};
@@ -41,10 +43,17 @@ pub(crate) fn failure(failure: &Failure, plan: &Plan, records: &[AttemptRecord])
         return ApiError::no_target_available(&reasons);
     }
     match last.outcome {
-        Outcome::Status(429) => ApiError::upstream_rate_limited(&reasons, last.retry_after_s),
-        Outcome::HeadersTimeout | Outcome::Status(408 | 504) => ApiError::upstream_timeout(&reasons),
+        Outcome::Status(429) => ApiError::upstream_rate_limited(&reasons, last.retry_after.map(whole_seconds)),
+        Outcome::FirstTokenTimeout | Outcome::IdleTimeout | Outcome::TotalTimeout | Outcome::Status(408 | 504) => {
+            ApiError::upstream_timeout(&reasons)
+        }
         _ => ApiError::upstream_failed(&reasons),
     }
+}
+
+/// As `Retry-After` says it: never too early.
+fn whole_seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 /// The outcome that an error reply counts as.

@@ -1,10 +1,11 @@
 //! Settles an exchange exactly once: when this guard is dropped, whatever the way out was.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use account::{AttemptMade, Metrics, RequestOutcome, Settlement};
-use dispatch::{AttemptRecord, Relay};
-use policy::{Locality, Outcome, Plan, TargetId};
+use dispatch::{AttemptRecord, Journal, Relay};
+use policy::{Locality, TargetId};
 use tracing::info;
 use wire::Usage;
 
@@ -13,7 +14,7 @@ pub(crate) struct Settling<'a> {
     metrics: &'a Metrics,
     request_id: String,
     begun: Instant,
-    records: Vec<AttemptRecord>,
+    journal: Arc<Journal>,
     settlement: Settlement,
 }
 
@@ -25,7 +26,7 @@ impl<'a> Settling<'a> {
             metrics,
             request_id: request_id.to_owned(),
             begun: Instant::now(),
-            records: Vec::new(),
+            journal: Arc::default(),
             settlement: Settlement {
                 target: None,
                 // Stays only when the exchange panics.
@@ -36,6 +37,7 @@ impl<'a> Settling<'a> {
                 time_to_first_token: None,
                 input_tokens: None,
                 output_tokens: None,
+                is_usage_estimated: false,
                 attempts: Vec::new(),
             },
         }
@@ -53,44 +55,32 @@ impl<'a> Settling<'a> {
         self.settlement.route_time = Some(took);
     }
 
-    /// The attempts made so far; the dispatcher adds to them.
-    pub(crate) fn records(&mut self) -> &mut Vec<AttemptRecord> {
-        &mut self.records
+    /// When the request began.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// The tries made so far; the dispatcher adds to them.
+    pub(crate) fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
     }
 
     pub(crate) fn answering(&mut self, target: &TargetId, locality: Locality) {
         self.settlement.target = Some((target.clone(), locality));
     }
 
-    pub(crate) fn usage(&mut self, usage: Option<Usage>) {
+    pub(crate) fn usage(&mut self, usage: Option<Usage>, is_estimated: bool) {
         self.settlement.input_tokens = usage.map(|usage| usage.prompt_tokens);
         self.settlement.output_tokens = usage.map(|usage| usage.completion_tokens);
+        self.settlement.is_usage_estimated = is_estimated;
     }
 
-    /// Takes over what a stream brought, and corrects the record of its attempt when it did not end well.
-    pub(crate) fn streamed(&mut self, relay: &Relay, outcome: RequestOutcome) {
-        self.usage(relay.usage());
+    /// Takes over what a stream brought, and who ended it.
+    pub(crate) fn streamed(&mut self, relay: &Relay<'_>) {
+        let (target, locality) = relay.target();
+        self.answering(target, *locality);
+        self.usage(relay.usage(), relay.is_usage_estimated());
         self.settlement.time_to_first_token = relay.first_content_at().map(|at| at.duration_since(self.begun));
-        let corrected = match outcome {
-            RequestOutcome::Interrupted => Outcome::Interrupted,
-            RequestOutcome::CallerGone => Outcome::CallerGone,
-            _ => return,
-        };
-        if let Some(last) = self.records.last_mut() {
-            last.outcome = corrected;
-        }
-    }
-
-    /// The caller left while an attempt was running: the attempt that was cut short is counted too.
-    pub(crate) fn caller_gone(&mut self, plan: &Plan) {
-        let tried = self.records.last().map(|last| &last.target);
-        let position = plan.attempts().iter().position(|attempt| Some(attempt.target()) == tried);
-        let running = plan.attempts().get(position.map_or(0, |index| index + 1));
-        if let Some(attempt) = running.or(plan.attempts().last()) {
-            let (target, outcome) = (attempt.target().clone(), Outcome::CallerGone);
-            self.settlement.attempts.push(AttemptMade { target, outcome });
-        }
-        self.end(RequestOutcome::CallerGone);
     }
 
     pub(crate) fn end(&mut self, outcome: RequestOutcome) {
@@ -102,10 +92,13 @@ impl Drop for Settling<'_> {
     fn drop(&mut self) {
         let settlement = &mut self.settlement;
         settlement.duration = self.begun.elapsed();
-        let made = |record: &AttemptRecord| AttemptMade { target: record.target.clone(), outcome: record.outcome };
-        let mut attempts: Vec<_> = self.records.iter().map(made).collect();
-        attempts.append(&mut settlement.attempts);
-        settlement.attempts = attempts;
+        let made = |record: AttemptRecord| AttemptMade {
+            target: record.target,
+            outcome: record.outcome,
+            skipped_events: record.skipped_events,
+            is_hedge: record.is_hedge,
+        };
+        settlement.attempts = self.journal.records().into_iter().map(made).collect();
         self.metrics.settle(settlement);
         info!(
             request_id = self.request_id,

@@ -1,6 +1,6 @@
 //! What a request is expected to cost and to take at one target. An unknown price or speed stays unknown.
 
-use crate::{Facts, TargetFacts, TargetState};
+use crate::{Facts, Prediction, TargetFacts, TargetState};
 
 /// Tokens of an answer that are expected where neither the request nor earlier answers say.
 pub const OUTPUT_TOKENS_DEFAULT: u64 = 256;
@@ -15,6 +15,8 @@ pub struct Estimate {
     /// Time to first token in milliseconds: predicted mean plus one standard deviation. `None` when the speed is
     /// unknown or the target is not ready.
     pub ttft_ms: Option<f64>,
+    /// The prediction that `ttft_ms` was made of.
+    pub ttft: Option<Prediction>,
     /// Time to the end of the answer in milliseconds, from the same prediction.
     pub total_ms: Option<f64>,
     /// Probability from 0 to 1 that it answers well.
@@ -40,6 +42,7 @@ impl Estimate {
         Self {
             cost_usd: cost(facts, target, output_tokens),
             ttft_ms,
+            ttft: latency.map(|latency| latency.ttft_ms),
             total_ms: ttft_ms.zip(decode_ms).map(|(ttft, decode)| ttft + decode),
             quality: facts.quality(&target.profile),
         }

@@ -1,7 +1,7 @@
 //! The vocabulary of a decision (facts, target, plan, attempt, outcome), the language of policies, and the decision itself.
 //!
 //! Two steps: [`Placement`] says where a request may go and is hard; the routes of a [`Policy`] say where it is best
-//! served within that. [`decide`] takes both. [`next_step`] says what follows a failed attempt. Everything here is a pure
+//! served within that. [`decide`] takes both. [`Walk`] and [`next_step`] say what follows a failed try. Everything here is a pure
 //! function of values: no async, I/O, clocks, randomness or globals, and no knowledge of any wire format.
 
 mod compile;
@@ -12,7 +12,9 @@ mod drop_reason;
 mod estimate;
 mod expectation;
 mod facts;
+mod hedge;
 mod lint;
+mod next_step;
 mod objective;
 mod outcome;
 mod overrides;
@@ -23,6 +25,7 @@ mod route;
 mod sticky;
 mod tag;
 mod target;
+mod walk;
 
 pub use compile::{CANDIDATES_MAX, POLICY_VERSION, Policy, REGEXES_MAX, RULE_ID_BYTES_MAX, RULES_MAX, TESTS_MAX};
 pub use condition::*;
@@ -38,8 +41,10 @@ pub use facts::{
     AUTO_MODEL, Api, BudgetFacts, CallerFacts, Connectivity, ConversationFacts, Facts, HistoryFacts, Mode, ModelAsked,
     MomentFacts, Privacy, QualitySignal, RequestFacts, SignalFacts, UnknownWord,
 };
+pub use hedge::hedge_is_due;
+pub use next_step::{Allowance, BACKOFF, FailedTry, NextStep, RETRY_AFTER_WAIT_MAX, TRIES_PER_TARGET_MAX, next_step};
 pub use objective::Objective;
-pub use outcome::{NextStep, Outcome, TRIES_PER_TARGET_MAX, next_step};
+pub use outcome::Outcome;
 pub use placement::{Contradiction, MatchedRule, Placement, PlacementCause};
 pub use plan::{Attempt, Dropped, PassedOver, Plan, Rule, Stay};
 pub use problem::{Problem, Severity};
@@ -50,6 +55,7 @@ pub use target::{
     Capabilities, InvalidTargetId, Latency, Locality, Prediction, Price, TARGET_ID_BYTES_MAX, TargetFacts, TargetId,
     TargetProfile, TargetState,
 };
+pub use walk::{Step, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -136,6 +136,8 @@ pub struct Plan {
     placement: Placement,
     rule: Rule,
     attempts: Vec<Attempt>,
+    tries_max: u32,
+    ttft_slo: Option<Duration>,
     dropped: Vec<Dropped>,
     pub(crate) passed_over: Vec<PassedOver>,
     pub(crate) stay: Option<Stay>,
@@ -175,6 +177,8 @@ impl Plan {
             placement,
             rule,
             attempts,
+            tries_max: u32::try_from(bounds.attempts_max).unwrap_or(u32::MAX),
+            ttft_slo: bounds.ttft_deadline,
             dropped,
             passed_over: Vec::new(),
             stay: None,
@@ -200,6 +204,18 @@ impl Plan {
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.attempts
+    }
+
+    /// Tries that may be made on all targets together.
+    #[must_use]
+    pub fn tries_max(&self) -> u32 {
+        self.tries_max
+    }
+
+    /// The time to first token that the route wants.
+    #[must_use]
+    pub fn ttft_slo(&self) -> Option<Duration> {
+        self.ttft_slo
     }
 
     /// Every other target, with its reason.

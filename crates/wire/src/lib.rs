@@ -15,13 +15,13 @@ mod usage;
 
 pub use chat::{
     AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChoiceEnds, ChunkChoice, ChunkError,
-    CompletionError, ContentAfterEnd, MessagesSummary, PrefixName, RequestError, ResponseFormat, StreamForm, TextSize,
-    Texts, UpstreamForm, UsageInStream,
+    CompletionError, ContentAfterEnd, MessagesSummary, PrefixName, RequestError, ResponseFormat, StreamForm,
+    StreamIdentity, TextKind, TextSize, Texts, UpstreamForm, UsageInStream, finish_chunk, text_chunk, usage_chunk,
 };
 pub use error::{ApiError, ErrorCase, ErrorType, Fault};
 pub use json::JSON_DEPTH_MAX;
 pub use models::ModelList;
 pub use redact::redact;
 pub use sse::{SseDecoder, SseError, SseEvent};
-pub use upstream_error::{UPSTREAM_BODY_BYTES_MAX, UPSTREAM_MESSAGE_BYTES_MAX, UpstreamError};
+pub use upstream_error::{ErrorClass, UPSTREAM_BODY_BYTES_MAX, UPSTREAM_MESSAGE_BYTES_MAX, UpstreamError};
 pub use usage::Usage;

@@ -9,8 +9,11 @@ use serde_json::{Map, Value};
 
 use crate::redact::{cut, redact};
 
+mod class;
 #[cfg(test)]
 mod tests;
+
+pub use class::ErrorClass;
 
 /// As much of an error body is looked at, in bytes.
 pub const UPSTREAM_BODY_BYTES_MAX: usize = 64 << 10;

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dispatch::HedgeLimits;
 use policy::{Mode, Privacy};
 
 use super::learning::compile_learning;
-use super::raw::{RawConfig, RawLimits, RawLog, RawPath, RawPolicy};
+use super::profile::real;
+use super::raw::{RawConfig, RawHedging, RawLimits, RawLog, RawPath, RawPolicy};
 use super::signals::{compile_classifier, compile_scan};
 use super::target::compile_target;
 use super::trust::compile_trust;
@@ -84,6 +86,7 @@ pub(super) fn compile(
     }
     let trust = compile_trust(&mut check, &raw.trust);
     let limits = limits(&mut check, &raw.limits);
+    let hedging = hedging(&mut check, &raw.hedging);
     let log = log(&mut check, raw.log);
     let engine_path = existing_file(&mut check, "engine.path", raw.engine);
     let onnxruntime_path = existing_file(&mut check, "onnxruntime.path", raw.onnxruntime);
@@ -130,6 +133,7 @@ pub(super) fn compile(
         targets,
         disabled,
         limits,
+        hedging,
         log,
         engine_path,
         onnxruntime_path,
@@ -184,8 +188,19 @@ fn limits(check: &mut Check<'_>, raw: &RawLimits) -> Limits {
         header_timeout: check.millis("limits.header_timeout_ms", raw.header_timeout_ms, seconds(10)),
         body_timeout: check.millis("limits.body_timeout_ms", raw.body_timeout_ms, seconds(60)),
         write_timeout: check.millis("limits.write_timeout_ms", raw.write_timeout_ms, seconds(60)),
+        total_timeout: check.millis("limits.total_timeout_ms", raw.total_timeout_ms, seconds(1800)),
         keepalive_timeout: check.millis("limits.keepalive_timeout_ms", raw.keepalive_timeout_ms, seconds(60)),
         grace_period: check.millis("limits.grace_period_ms", raw.grace_period_ms, seconds(30)),
+    }
+}
+
+fn hedging(check: &mut Check<'_>, raw: &RawHedging) -> HedgeLimits {
+    let default = HedgeLimits::default();
+    let share = real(check, "hedging.max_share", raw.max_share, (0.0, 1.0));
+    let usd = real(check, "hedging.max_usd_per_hour", raw.max_usd_per_hour, (0.0, f64::MAX));
+    HedgeLimits {
+        max_share: share.unwrap_or(default.max_share),
+        max_usd_per_hour: usd.unwrap_or(default.max_usd_per_hour),
     }
 }
 

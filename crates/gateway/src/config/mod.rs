@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::signals::scan::Scanner;
-use dispatch::Timeouts;
+use dispatch::{HedgeLimits, Timeouts};
 use policy::{Locality, Mode, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub disabled: Vec<(String, String)>,
     /// Limits of the listeners.
     pub limits: Limits,
+    /// What hedges may amount to.
+    pub hedging: HedgeLimits,
     /// How to log.
     pub log: LogConfig,
     /// A llama-server to use instead of the installed one.
@@ -85,6 +87,8 @@ pub(crate) struct TargetConfig {
     pub timeouts: Timeouts,
     /// What the classifier is asked about it.
     pub classified_as: ClassifiedAs,
+    /// Whether it goes on with a text of the assistant that is the last message.
+    pub continues_prefix: bool,
     /// How it is reached.
     pub provider: ProviderConfig,
 }
@@ -165,6 +169,8 @@ pub(crate) struct Limits {
     pub body_timeout: Duration,
     /// Longest wait for a caller to take bytes.
     pub write_timeout: Duration,
+    /// From the begin of a request to the end of its answer.
+    pub total_timeout: Duration,
     /// How long an idle connection is kept.
     pub keepalive_timeout: Duration,
     /// How long running requests may go on after SIGTERM.

@@ -139,7 +139,7 @@ fn required(check: &mut Check<'_>, path: &str, key: &str, value: Option<f64>) {
 }
 
 /// A real number within a range; `None` when there is none, or one outside, which is noted.
-fn real(check: &mut Check<'_>, path: &str, value: Option<f64>, range: (f64, f64)) -> Option<f64> {
+pub(super) fn real(check: &mut Check<'_>, path: &str, value: Option<f64>, range: (f64, f64)) -> Option<f64> {
     let (least, most) = range;
     let value = value?;
     if (least..=most).contains(&value) {

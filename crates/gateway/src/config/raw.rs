@@ -34,6 +34,8 @@ pub(crate) struct RawConfig {
     pub targets: Vec<RawTarget>,
     /// What the gateway takes at most.
     pub limits: RawLimits,
+    /// What hedges may amount to.
+    pub hedging: RawHedging,
     /// Log lines on standard error.
     pub log: RawLog,
     /// The llama-server to use instead of the installed one.
@@ -233,6 +235,9 @@ pub(crate) struct RawTarget {
     pub locality: Option<String>,
     /// How long it may take.
     pub timeouts: RawTimeouts,
+    /// Whether it goes on with a text that is the last message, of the assistant, so that an answer of the same model which broke
+    /// off is continued by that; false when absent.
+    pub continues_prefix: Option<bool>,
     /// Words by which policies tell targets apart, of a-z 0-9 _ . : -.
     pub tags: Option<Vec<String>>,
     /// Where it runs, such as `eu`.
@@ -300,12 +305,12 @@ pub(crate) struct RawLatency {
 pub(crate) struct RawTimeouts {
     /// To connect (openai, 5000 when absent) or to start the worker (llama_cpp, 120000).
     pub connect_ms: Option<u64>,
-    /// To the head of the answer: 60000, or 600000 for llama_cpp.
-    pub headers_ms: Option<u64>,
-    /// Between two pieces of the answer: 60000, or 300000 for llama_cpp.
+    /// From then to the first token of a stream: 60000, or 600000 for llama_cpp.
+    pub first_token_ms: Option<u64>,
+    /// Between two pieces of a stream after that: 60000, or 300000 for llama_cpp.
     pub idle_ms: Option<u64>,
     /// For the whole answer: 600000, or 1800000 for llama_cpp.
-    pub answer_ms: Option<u64>,
+    pub total_ms: Option<u64>,
 }
 
 /// What the gateway takes at most.
@@ -327,10 +332,23 @@ pub(crate) struct RawLimits {
     pub body_timeout_ms: Option<u64>,
     /// Silence of a caller that is to read its answer; 60000 when absent.
     pub write_timeout_ms: Option<u64>,
+    /// From the begin of a request to the end of its answer, whatever the targets allow; 1800000 when absent.
+    pub total_timeout_ms: Option<u64>,
     /// How long an idle connection is kept; 60000 when absent.
     pub keepalive_timeout_ms: Option<u64>,
     /// How long running requests may go on after SIGTERM; 30000 when absent.
     pub grace_period_ms: Option<u64>,
+}
+
+/// What second attempts beside slow first ones (`hedge_after_ms` of a route) may amount to.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawHedging {
+    /// Share of the requests, 0 to 1; 0.05 when absent.
+    pub max_share: Option<f64>,
+    /// Expected cost in US dollars an hour; 1 when absent. What has no known price is not hedged with.
+    pub max_usd_per_hour: Option<f64>,
 }
 
 /// Log lines.

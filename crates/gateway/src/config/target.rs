@@ -54,16 +54,23 @@ pub(super) fn compile_target(check: &mut Check<'_>, path: &str, raw: RawTarget) 
             check.problem(&format!("{path}.size_class"), format!("{word:?} is not one of {}", SIZE_CLASSES.join(", ")));
         }
     }
-    (check.problems.len() == before).then_some(TargetConfig { profile, timeouts, classified_as, provider })
+    let continues_prefix = raw.continues_prefix.unwrap_or_default();
+    (check.problems.len() == before).then_some(TargetConfig {
+        profile,
+        timeouts,
+        classified_as,
+        continues_prefix,
+        provider,
+    })
 }
 
 fn compile_timeouts(check: &mut Check<'_>, path: &str, raw: &RawTimeouts, default: Timeouts) -> Timeouts {
     let mut millis = |key: &str, value, default| check.millis(&format!("{path}.timeouts.{key}"), value, default);
     Timeouts {
         connect: millis("connect_ms", raw.connect_ms, default.connect),
-        headers: millis("headers_ms", raw.headers_ms, default.headers),
+        first_token: millis("first_token_ms", raw.first_token_ms, default.first_token),
         idle: millis("idle_ms", raw.idle_ms, default.idle),
-        answer: millis("answer_ms", raw.answer_ms, default.answer),
+        total: millis("total_ms", raw.total_ms, default.total),
     }
 }
 

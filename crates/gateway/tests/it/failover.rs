@@ -13,11 +13,13 @@ async fn each_failure_moves_on_to_the_next_target_streaming_and_not() {
     let failures = [
         (Behaviour::status(429), "rate_limited"),
         (Behaviour::status(500), "server_error"),
-        (Behaviour::status(503), "server_error"),
+        (Behaviour::status(502), "server_error"),
+        (Behaviour::status(503), "overloaded"),
+        (Behaviour::status(529), "overloaded"),
         (Behaviour::status(401), "unauthorized"),
         (Behaviour::ResetBeforeHeaders, "connection_lost"),
         (Behaviour::CloseBeforeHeaders, "connection_lost"),
-        (Behaviour::StallBeforeHeaders, "headers_timeout"),
+        (Behaviour::StallBeforeHeaders, "TIMEOUT"),
         (Behaviour::json(&json!({"object": "nonsense"})), "invalid_answer"),
         (
             Behaviour::Raw { status: 302, headers: vec![("location".into(), b.base_url())], body: String::new() },
@@ -34,6 +36,11 @@ async fn each_failure_moves_on_to_the_next_target_streaming_and_not() {
                 "{failure:?} {}",
                 reply.text
             );
+            let word = match (word, &body["stream"]) {
+                ("TIMEOUT", stream) if *stream == true => "first_token_timeout",
+                ("TIMEOUT", _) => "total_timeout",
+                (word, _) => word,
+            };
             let reason = format!("rule=device-first; fallback={word}");
             assert_eq!(reply.header("x-tidegate-reason"), reason, "{failure:?}");
             assert!(reply.text.contains("second"));

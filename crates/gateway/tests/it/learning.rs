@@ -65,9 +65,11 @@ async fn feedback_is_written_at_once_and_the_last_holds_also_after_a_restart() {
 #[tokio::test]
 async fn what_cannot_be_rated_is_refused_and_says_why() {
     let upstream = ScriptedUpstream::start().await;
-    upstream.script([Behaviour::CutAfter { chunks: 2 }]);
+    // The second try finds nothing that goes on with what was cut.
+    upstream.script([Behaviour::held_after(2, Behaviour::CutAfter { chunks: 2 }), Behaviour::status(400)]);
     let gateway = gateway(&upstream, "").await;
-    let cut = Reply::of(chat(&gateway, &hello_stream()).header("x-request-id", "req-cut")).await;
+    let asked = chat(&gateway, &hello_stream()).header("x-request-id", "req-cut");
+    let cut = Reply::released(asked, "tide ", &upstream).await;
     assert!(cut.text.contains("stream_interrupted"), "{}", cut.text);
     for (body, status, code, param) in [
         (json!({"request_id": "req-cut", "score": 1}), 404, "answer_not_found", "request_id"),

@@ -43,7 +43,7 @@ async fn a_gateway_whose_targets_are_all_down_is_not_ready_and_says_why() {
 async fn requests_are_counted_by_target_locality_and_outcome() {
     let upstream = ScriptedUpstream::start().await;
     let gateway = cloud_gateway(&[&upstream]).await;
-    upstream.script([Behaviour::status(500)]);
+    upstream.script([Behaviour::status(502), Behaviour::status(500)]);
     Reply::of(chat(&gateway, &hello())).await;
     Reply::of(chat(&gateway, &hello())).await;
     Reply::of(chat(&gateway, &json!({"model": "auto"}))).await;
@@ -54,7 +54,7 @@ async fn requests_are_counted_by_target_locality_and_outcome() {
     assert_eq!(count(requests, &[("target", "cloud/a"), ("locality", "cloud"), ("outcome", "answered")]).await, 1.0);
     assert_eq!(count(requests, &[("target", "none"), ("outcome", "invalid")]).await, 1.0);
     assert_eq!(count(requests, &[]).await, 3.0, "each exchange is settled once");
-    assert_eq!(count("tidegate_attempts_total", &[("outcome", "server_error")]).await, 1.0);
+    assert_eq!(count("tidegate_attempts_total", &[("outcome", "server_error")]).await, 2.0);
     assert_eq!(count("tidegate_attempts_total", &[("outcome", "answered")]).await, 1.0);
     assert_eq!(count("tidegate_output_tokens_total", &[("target", "cloud/a")]).await, 7.0);
     assert_eq!(count("tidegate_route_duration_seconds_count", &[]).await, 2.0);

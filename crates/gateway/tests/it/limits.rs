@@ -142,7 +142,7 @@ async fn http2_with_prior_knowledge_works_streaming_and_not() {
     assert!(Reply::of(post(hello_stream())).await.text.ends_with("data: [DONE]\n\n"));
 
     // A reset stream drops the connection upstream.
-    upstream.script([Behaviour::SlowFirstToken]);
+    upstream.script([Behaviour::StallBetweenChunks { after: 1 }]);
     let response = post(hello_stream()).send().await.unwrap();
     upstream.wait_held(2).await;
     drop(response);

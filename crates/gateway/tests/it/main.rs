@@ -4,8 +4,10 @@
 
 mod cancellation;
 mod cli;
+mod commit;
 mod eval_target;
 mod failover;
+mod hedging;
 mod learning;
 mod lifecycle;
 mod limits;

@@ -129,13 +129,25 @@ async fn survives_kill(gateway: &Gateway) {
     let next = Reply::of(chat(gateway, &story(4, false))).await;
     assert_eq!(next.status, 200, "not noticed beyond the restart: {}", next.text);
 
-    let mut running = chat(gateway, &story(1500, true)).send().await.unwrap();
-    let mut text = String::from_utf8(running.chunk().await.unwrap().unwrap().to_vec()).unwrap();
-    kill_worker();
-    while let Some(chunk) = running.chunk().await.unwrap() {
-        text.push_str(&String::from_utf8_lossy(&chunk));
+    // In the middle of a stream: the next child writes the same again where nothing is left to chance, and the stream goes on
+    // with that; else it ends in an error.
+    let undisturbed = streamed_text(&Reply::of(chat(gateway, &story(200, true))).await.text);
+    for temperature in [0.0, 2.0] {
+        let mut body = story(200, true);
+        body["temperature"] = json!(temperature);
+        let mut running = chat(gateway, &body).send().await.unwrap();
+        let mut text = String::from_utf8(running.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+        kill_worker();
+        while let Some(chunk) = running.chunk().await.unwrap() {
+            text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        if temperature == 0.0 {
+            assert!(text.contains(": continued by local/") && text.ends_with("data: [DONE]\n\n"), "{text}");
+            assert_eq!(streamed_text(&text), undisturbed);
+        } else {
+            assert!(text.contains("\"stream_interrupted\"") && !text.contains("[DONE]"), "{text}");
+        }
     }
-    assert!(text.contains("\"stream_interrupted\"") && !text.contains("[DONE]"), "{text}");
     assert_eq!(Reply::of(chat(gateway, &story(4, false))).await.status, 200);
 }
 

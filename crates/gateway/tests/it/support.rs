@@ -26,7 +26,7 @@ pub(crate) fn push_clouds(text: &mut String, upstreams: &[&ScriptedUpstream]) {
     for (name, upstream) in ('a'..).zip(upstreams) {
         write!(
             text,
-            "  - id: cloud/{name}\n    provider: openai\n    model: upstream-{name}\n    base_url: {}\n    timeouts: {{connect_ms: 2000, headers_ms: 1500, idle_ms: 1500, answer_ms: 3000}}\n",
+            "  - id: cloud/{name}\n    provider: openai\n    model: upstream-{name}\n    base_url: {}\n    timeouts: {{connect_ms: 2000, first_token_ms: 1500, idle_ms: 1500, total_ms: 3000}}\n",
             upstream.base_url()
         )
         .unwrap();
@@ -68,6 +68,22 @@ impl Reply {
     pub(crate) async fn read(response: Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self { status, headers, text: response.text().await.unwrap() }
+    }
+
+    /// Reads a stream until `seen` has arrived, lets `upstream`, which stands still, go on, and reads the rest.
+    pub(crate) async fn released(request: RequestBuilder, seen: &str, upstream: &ScriptedUpstream) -> Self {
+        let mut response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut text = String::new();
+        while !text.contains(seen) {
+            let chunk = response.chunk().await.unwrap();
+            text.push_str(std::str::from_utf8(&chunk.unwrap_or_else(|| panic!("{seen} is not in {text}"))).unwrap());
+        }
+        upstream.release();
+        while let Some(chunk) = response.chunk().await.unwrap() {
+            text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        Self { status, headers, text }
     }
 
     pub(crate) fn json(&self) -> Value {

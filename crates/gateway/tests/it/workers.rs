@@ -10,7 +10,7 @@ fn config(folder: &std::path::Path, fake_args: &str, clouds: &[&ScriptedUpstream
     let model = folder.join("m.gguf");
     std::fs::write(&model, "GGUF").unwrap();
     let mut config = format!(
-        "{LISTEN}engine: {{path: '{}'}}\ntargets:\n  - id: local/m\n    provider: llama_cpp\n    model_path: '{}'\n    extra_args: [{fake_args}]\n    timeouts: {{connect_ms: 20000, headers_ms: 20000, idle_ms: 20000, answer_ms: 20000}}\n",
+        "{LISTEN}engine: {{path: '{}'}}\ntargets:\n  - id: local/m\n    provider: llama_cpp\n    model_path: '{}'\n    extra_args: [{fake_args}]\n    timeouts: {{connect_ms: 20000, first_token_ms: 20000, idle_ms: 20000, total_ms: 20000}}\n",
         bin("fake-llama-server").display(),
         model.display()
     );

@@ -1,5 +1,7 @@
 //! Properties over random policies, facts, target sets and sequences of outcomes.
 
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -114,26 +116,36 @@ fn any_facts() -> impl Strategy<Value = Facts> {
     )
 }
 
-/// Every outcome that an attempt can have.
+/// Every outcome that a try can have.
 fn any_outcome() -> impl Strategy<Value = Outcome> {
     use Outcome::*;
-    let fixed = vec![WorkerUnavailable, ConnectFailed, ConnectionLost, HeadersTimeout, InvalidAnswer, CallerGone];
+    let fixed = vec![
+        WorkerUnavailable,
+        QueueFull,
+        ConnectFailed,
+        ConnectionLost,
+        FirstTokenTimeout,
+        IdleTimeout,
+        TotalTimeout,
+        InvalidAnswer,
+        ContextExceeded(400),
+        ContentFiltered(400),
+        CallerGone,
+    ];
     prop_oneof![select(fixed), (400u16..600).prop_map(Outcome::of_error_status)]
 }
 
-/// The targets that a dispatcher following `next_step` asks for a plan, with one outcome for each try.
-fn asked<'a>(plan: &'a Plan, outcomes: &[Outcome]) -> Vec<&'a Attempt> {
-    let (mut asked, mut outcomes) = (Vec::new(), outcomes.iter());
-    for attempt in plan.attempts() {
-        for tries in 1.. {
-            let Some(outcome) = outcomes.next() else { return asked };
-            asked.push(attempt);
-            match next_step(*outcome, attempt.locality(), tries) {
-                NextStep::SameTarget => {}
-                NextStep::NextAttempt => break,
-                NextStep::Stop => return asked,
-            }
+/// The targets that a dispatcher asks for a plan, with one outcome for each try; with a hedge where `hedged` says so.
+fn asked<'a>(plan: &'a Plan, outcomes: &[(Outcome, bool)]) -> Vec<&'a Attempt> {
+    let (mut walk, mut asked) = (Walk::new(plan), Vec::new());
+    let mut step = walk.advance(plan);
+    for (outcome, hedged) in outcomes {
+        let Some(Step { place, attempt, .. }) = step else { break };
+        asked.push(attempt);
+        if *hedged && let Some(beside) = walk.advance(plan) {
+            asked.push(beside.attempt);
         }
+        step = walk.after(plan, place, *outcome, None, Duration::from_secs(60), 0.5);
     }
     asked
 }
@@ -143,10 +155,16 @@ proptest! {
 
     #[test]
     fn a_request_that_stays_on_the_device_is_never_sent_elsewhere(
-        policy in any_policy(), facts in any_facts(), targets in any_targets(), outcomes in vec(any_outcome(), 0..12)
+        policy in any_policy(), facts in any_facts(), targets in any_targets(), outcomes in vec((any_outcome(), any::<bool>()), 0..12)
     ) {
         let Ok(plan) = decide(&policy, &facts, &targets) else { return Ok(()) };
-        for attempt in asked(&plan, &outcomes).into_iter().chain(plan.attempts()) {
+        let asked = asked(&plan, &outcomes);
+        prop_assert!(asked.len() <= plan.tries_max() as usize);
+        for attempt in plan.attempts() {
+            let tries = asked.iter().filter(|asked| asked.target() == attempt.target()).count();
+            prop_assert!(tries <= TRIES_PER_TARGET_MAX as usize);
+        }
+        for attempt in asked.into_iter().chain(plan.attempts()) {
             prop_assert!(plan.placement().forbids(attempt.profile()).is_none());
             if facts.effective_privacy().stays_on_device() || facts.request.mode == Mode::OnlyOnDevice {
                 prop_assert_eq!(attempt.locality(), Locality::Device);

@@ -76,6 +76,14 @@ pub enum Behaviour {
         /// Pieces sent before the stall.
         after: usize,
     },
+    /// A stream that goes as `then` says, but stands still once `after` pieces are sent, until released: what came before
+    /// arrives alone. Without streaming it is `then`.
+    HeldAfter {
+        /// Pieces sent before the stop.
+        after: usize,
+        /// What happens to the request.
+        then: Box<Behaviour>,
+    },
     /// Sends `chunks` pieces of content, then FIN in the middle of the body.
     CutAfter {
         /// Pieces sent before the end.
@@ -122,6 +130,11 @@ impl Behaviour {
     /// A correct answer with this text and the default token counts.
     pub fn answer(text: impl Into<String>) -> Self {
         Self::Answer { text: text.into(), usage: Usage::default() }
+    }
+
+    /// [`Self::HeldAfter`].
+    pub fn held_after(after: usize, then: Self) -> Self {
+        Self::HeldAfter { after, then: Box::new(then) }
     }
 
     /// An error status with a message that names it and no `retry-after`.

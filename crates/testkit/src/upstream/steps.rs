@@ -41,6 +41,10 @@ pub(super) struct Defaults {
 
 /// The acts of `behaviour` for this request.
 pub(super) fn steps(behaviour: &Behaviour, ask: &Ask, defaults: &Defaults) -> Vec<Step> {
+    let (behaviour, held_after) = match behaviour {
+        Behaviour::HeldAfter { after, then } => (&**then, Some(*after)),
+        other => (other, None),
+    };
     match behaviour {
         Behaviour::ResetOnAccept | Behaviour::ResetBeforeHeaders => return vec![Step::Reset],
         Behaviour::CloseBeforeHeaders => return vec![Step::Close],
@@ -60,7 +64,7 @@ pub(super) fn steps(behaviour: &Behaviour, ask: &Ask, defaults: &Defaults) -> Ve
     match behaviour {
         Behaviour::ShortBody => answer.short(),
         Behaviour::Endless { chunk } => answer.endless(chunk),
-        _ if ask.stream => answer.streamed(behaviour),
+        _ if ask.stream => answer.streamed(behaviour, held_after),
         _ => answer.document(behaviour),
     }
 }
@@ -73,8 +77,8 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// A stream: head, role chunk, pieces, and the end, with the fault of `behaviour` in its place.
-    fn streamed(&self, behaviour: &Behaviour) -> Vec<Step> {
+    /// A stream: head, role chunk, pieces, and the end, with the fault of `behaviour` in its place, and a stop before it.
+    fn streamed(&self, behaviour: &Behaviour, held_after: Option<usize>) -> Vec<Step> {
         let mut steps = Vec::new();
         if *behaviour == Behaviour::StallBeforeHeaders {
             steps.push(Step::Hold);
@@ -87,6 +91,10 @@ impl Answer<'_> {
         let pieces = text_pieces(self.text);
         let count = pieces.len();
         for (at, piece) in pieces.iter().enumerate() {
+            if held_after == Some(at) {
+                steps.extend(body.drain(..).map(Step::Send));
+                steps.push(Step::Hold);
+            }
             if let Some(end) = fault_at(behaviour, at, count) {
                 steps.extend(body.drain(..).map(Step::Send));
                 steps.extend(end);

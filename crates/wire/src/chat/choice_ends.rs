@@ -41,6 +41,12 @@ impl ChoiceEnds {
         Ok(())
     }
 
+    /// How many choices have ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.ended.len() as u64
+    }
+
     /// Whether there is a choice and every one that began has ended.
     #[must_use]
     pub fn is_whole(&self) -> bool {

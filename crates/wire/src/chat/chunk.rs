@@ -9,12 +9,15 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::choice_rules;
-use crate::json::{self, Cursor, Edit, Object, Span, Stop, rewrite};
+use crate::json::{self, Object};
 use crate::upstream_error::UpstreamError;
 use crate::usage::Usage;
 
+mod edit;
 #[cfg(test)]
 mod tests;
+
+pub use edit::{StreamIdentity, finish_chunk, text_chunk, usage_chunk};
 
 /// An event whose data is no piece of an answer. Says nothing of what it held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,47 @@ pub struct ChunkChoice<'a> {
     pub finish_reason: Option<Cow<'a, str>>,
     /// Whether it brings anything to the caller: text, reasoning, a refusal, a tool call, audio.
     pub has_content: bool,
+    /// The texts that it brings, as raw JSON strings.
+    texts: [Option<&'a str>; TextKind::ALL.len()],
+    /// Whether it brings something that is none of these texts.
+    pub has_other: bool,
+}
+
+/// A text of an answer that comes in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextKind {
+    /// `content`.
+    Content,
+    /// `reasoning_content`, as llama-server and DeepSeek call it.
+    ReasoningContent,
+    /// `reasoning`, as OpenRouter and Groq call it.
+    Reasoning,
+    /// `refusal`.
+    Refusal,
+}
+
+impl TextKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::ReasoningContent, Self::Reasoning, Self::Content, Self::Refusal];
+
+    /// The member of `delta`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Content => "content",
+            Self::ReasoningContent => "reasoning_content",
+            Self::Reasoning => "reasoning",
+            Self::Refusal => "refusal",
+        }
+    }
+}
+
+impl ChunkChoice<'_> {
+    /// The texts that it brings, unescaped; one that is no string is not among them and makes `has_other` true.
+    pub fn texts(&self) -> impl Iterator<Item = (TextKind, Cow<'_, str>)> {
+        let texts = TextKind::ALL.into_iter().zip(self.texts);
+        texts.filter_map(|(kind, raw)| Some((kind, json::unescape(raw?)?)))
+    }
 }
 
 /// One chunk, borrowing from the event's data.
@@ -159,48 +203,49 @@ impl<'a> ChatChunk<'a> {
         let says_more = self.has_content() || self.has_finish_reason() || self.usage.is_some() || self.error.is_some();
         self.has_prompt_progress && !says_more
     }
-
-    /// The data without the top-level `usage` (also `"usage":null`, which stands in every chunk when usage was asked
-    /// for), all else byte for byte; `None` when there is none to take out.
-    #[must_use]
-    pub fn without_usage(&self) -> Option<String> {
-        if !self.has_usage_key {
-            return None;
-        }
-        let (mut spans, mut usages) = (Vec::new(), Vec::new());
-        let mut cursor = Cursor::new(self.data);
-        let walked = cursor.object(|cursor, key| {
-            let start = cursor.offset();
-            cursor.skip()?;
-            if json::unescape(cursor.text(key.clone())).as_deref() == Some("usage") {
-                usages.push(spans.len());
-            }
-            spans.push(Span { key, value: start..cursor.offset() });
-            Ok::<_, Stop>(())
-        });
-        // Only nesting beyond the limit can stop the walk.
-        walked.ok()?;
-        let edit = |index| if usages.contains(&index) { Edit::Drop } else { Edit::Keep };
-        String::from_utf8(rewrite(self.data.as_bytes(), 0..self.data.len(), &spans, edit, None)).ok()
-    }
 }
 
 impl<'a> RawChoice<'a> {
     fn read(self) -> Result<ChunkChoice<'a>, &'static str> {
-        let said = [self.delta, self.message].into_iter().flatten().any(|Object(delta)| delta.says_something());
+        let deltas = [self.delta, self.message];
+        let mut texts = [None; TextKind::ALL.len()];
+        let mut has_other = holds_something(self.text);
+        for Object(delta) in deltas.into_iter().flatten() {
+            has_other |= delta.calls().into_iter().any(holds_something);
+            for (text, raw) in texts.iter_mut().zip(delta.texts()).filter(|(_, raw)| holds_something(*raw)) {
+                let raw = raw.map(RawValue::get);
+                // Two of a kind, or no string.
+                has_other |= text.is_some() || raw.is_none_or(|raw| json::unescape(raw).is_none());
+                *text = raw;
+            }
+        }
         Ok(ChunkChoice {
             index: choice_rules::index(self.index)?,
             finish_reason: choice_rules::finish_reason(self.finish_reason)?,
-            has_content: said || holds_something(self.text),
+            has_content: has_other || texts.iter().any(Option::is_some),
+            texts,
+            has_other,
         })
     }
 }
 
-impl Delta<'_> {
+impl<'a> Delta<'a> {
+    /// In the order of [`TextKind::ALL`].
+    fn texts(&self) -> [Option<&'a RawValue>; TextKind::ALL.len()] {
+        TextKind::ALL.map(|kind| match kind {
+            TextKind::Content => self.content,
+            TextKind::ReasoningContent => self.reasoning_content,
+            TextKind::Reasoning => self.reasoning,
+            TextKind::Refusal => self.refusal,
+        })
+    }
+
+    fn calls(&self) -> [Option<&'a RawValue>; 3] {
+        [self.tool_calls, self.function_call, self.audio]
+    }
+
     pub(super) fn says_something(&self) -> bool {
-        let texts = [self.content, self.reasoning_content, self.reasoning, self.refusal];
-        let calls = [self.tool_calls, self.function_call, self.audio];
-        texts.into_iter().chain(calls).any(holds_something)
+        self.texts().into_iter().chain(self.calls()).any(holds_something)
     }
 }
 

@@ -12,9 +12,13 @@ use serde_json::value::RawValue;
 
 use super::choice_rules;
 use super::chunk::Delta;
+use super::tokens::ASCII_BYTES_PER_TOKEN;
 use crate::json::{self, Object};
 use crate::upstream_error::UpstreamError;
 use crate::usage::Usage;
+
+/// What a message holds beside its text: `{"role":"assistant","content":""}`.
+const MESSAGE_FRAME_BYTES: u64 = 33;
 
 /// Why a success status came with something that is no chat completion.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +41,7 @@ pub struct ChatCompletion {
     model: Option<String>,
     usage: Option<Usage>,
     finish_reasons: Vec<String>,
+    message_bytes: u64,
 }
 
 #[derive(Deserialize)]
@@ -84,10 +89,12 @@ impl ChatCompletion {
             return Err(CompletionError::Upstream(error));
         }
         let choices = raw.choices.filter(|choices| !choices.is_empty()).ok_or(malformed("it has no `choices`"))?;
+        let message_bytes =
+            choices.iter().map(|Object(choice)| choice.message.map_or(0, |raw| raw.get().len() as u64)).sum();
         let finish_reasons = choices.into_iter().map(|Object(choice)| choice.read()).collect::<Result<_, _>>()?;
         let text_of = |raw: &RawValue| json::unescape(raw.get()).map(Cow::into_owned);
         let (model, usage) = (raw.model.and_then(text_of), raw.usage.and_then(|usage| Usage::parse(usage.get())));
-        Ok(Self { model, usage, finish_reasons, body })
+        Ok(Self { model, usage, finish_reasons, message_bytes, body })
     }
 
     /// The model that the target says has answered.
@@ -100,6 +107,15 @@ impl ChatCompletion {
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         self.usage
+    }
+
+    /// Tokens of the answer, estimated from the length of its messages as they are written, for where the target did not
+    /// count.
+    #[must_use]
+    pub fn completion_tokens_estimate(&self) -> u64 {
+        self.message_bytes
+            .saturating_sub(MESSAGE_FRAME_BYTES * self.finish_reasons.len() as u64)
+            .div_ceil(ASCII_BYTES_PER_TOKEN)
     }
 
     /// `finish_reason` of every choice, in order.
@@ -156,6 +172,8 @@ mod tests {
         let completion = parse(body).unwrap();
         assert_eq!(completion.model(), Some("m-1"));
         assert_eq!(completion.usage().unwrap().total_tokens, 3);
+        let text = r#"{"choices":[{"message":{"role":"assistant","content":"12345678"},"finish_reason":"stop"}]}"#;
+        assert_eq!(parse(text).unwrap().completion_tokens_estimate(), 2);
         assert_eq!(completion.finish_reasons().collect::<Vec<_>>(), ["stop", "new"]);
         assert_eq!(completion.into_body(), body);
     }

@@ -25,7 +25,7 @@ pub struct TextSize {
 
 impl TextSize {
     /// Adds the characters of `text`.
-    pub(super) fn add(&mut self, text: &str) {
+    pub fn add(&mut self, text: &str) {
         let ascii = if text.is_ascii() { text.len() } else { ascii_bytes(text) };
         self.ascii += ascii as u64;
         if ascii < text.len() {

@@ -37,12 +37,14 @@ pub struct UpstreamForm<'a> {
     /// Top-level members to add, name and raw JSON value; one that the caller gave, even as `null`, stays the caller's.
     /// Must name none of the fields that [`ChatRequest`] reads.
     pub extra: &'a [(&'a str, &'a str)],
+    /// The beginning of the answer, which the target is to go on with: a message of the assistant behind the others.
+    pub prefix: Option<&'a str>,
 }
 
 impl ChatRequest {
     /// The body for a target. With [`StreamForm::Always`] `stream` is true in it. For what is a stream then, with
     /// [`UsageInStream::Always`], `stream_options.include_usage` is true in it. `metadata.tidegate_*` is not in it, and
-    /// no `metadata` at all when it held nothing else.
+    /// no `metadata` at all when it held nothing else. A `prefix` stands behind the messages.
     #[must_use]
     pub fn for_upstream(&self, form: &UpstreamForm<'_>) -> Vec<u8> {
         let begin_stream = form.stream == StreamForm::Always && !self.stream();
@@ -52,6 +54,9 @@ impl ChatRequest {
         let edit = |index: usize| {
             if index == self.layout.model {
                 return Edit::Replace(quote(form.model).into_bytes());
+            }
+            if let Some(prefix) = form.prefix.filter(|_| index == self.layout.messages) {
+                return Edit::Replace(self.with_prefix(prefix));
             }
             if begin_stream && self.layout.stream == Some(index) {
                 return Edit::Replace(b"true".to_vec());
@@ -75,6 +80,14 @@ impl ChatRequest {
         added.extend(missing.map(|(name, value)| format!("{}:{value}", quote(name))));
         let added = (!added.is_empty()).then(|| added.join(","));
         rewrite(&self.body, 0..self.body.len(), &self.layout.spans, edit, added.as_deref().map(str::as_bytes))
+    }
+
+    fn with_prefix(&self, prefix: &str) -> Vec<u8> {
+        let mut messages = self.messages_json().to_vec();
+        // Valid and not empty: the last byte closes the list.
+        messages.pop();
+        messages.extend_from_slice(format!(r#",{{"role":"assistant","content":{}}}]"#, quote(prefix)).as_bytes());
+        messages
     }
 
     fn with_usage(&self, options: &Nested) -> Vec<u8> {

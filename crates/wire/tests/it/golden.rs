@@ -53,6 +53,7 @@ fn requests_go_upstream_as_stored() {
             usage: UsageInStream::Always,
             stream: StreamForm::AsAsked,
             extra: &[],
+            prefix: None,
         };
         let extra = [("return_progress", "true")];
         let streamed = UpstreamForm { stream: StreamForm::Always, extra: &extra, ..as_asked };

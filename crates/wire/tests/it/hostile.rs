@@ -14,7 +14,13 @@ const VALID: &str = r#"{"model":"auto","stream":true,"messages":[{"role":"user",
 fn try_all(bytes: &[u8]) {
     if let Ok(request) = ChatRequest::parse(Bytes::copy_from_slice(bytes)) {
         let extra = [("return_progress", "true")];
-        let form = UpstreamForm { model: "m", usage: UsageInStream::Always, stream: StreamForm::Always, extra: &extra };
+        let form = UpstreamForm {
+            model: "m",
+            usage: UsageInStream::Always,
+            stream: StreamForm::Always,
+            extra: &extra,
+            prefix: None,
+        };
         let out = request.for_upstream(&form);
         let again = ChatRequest::parse(out.into()).unwrap();
         assert_eq!(again.model(), "m");

@@ -69,7 +69,7 @@ fn tight(members: Vec<String>) -> Vec<String> {
 const MESSAGES: &str = r#" "messages" : [ {"role":"user","content":"\u00e9\/"} ]"#;
 
 fn out(request: &ChatRequest, model: &str, usage: UsageInStream, stream: StreamForm) -> String {
-    String::from_utf8(request.for_upstream(&UpstreamForm { model, usage, stream, extra: &[] })).unwrap()
+    String::from_utf8(request.for_upstream(&UpstreamForm { model, usage, stream, extra: &[], prefix: None })).unwrap()
 }
 
 proptest! {

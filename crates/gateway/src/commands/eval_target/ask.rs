@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dispatch::{AttemptRecord, Content, Relay, StreamEnd};
+use dispatch::{Content, Journal, Relay, StreamEnd};
 use http::HeaderMap;
 use policy::{Outcome, decide};
 use serde::Deserialize;
@@ -43,18 +43,18 @@ pub(super) enum Unanswered {
 pub(super) async fn ask(gateway: &Gateway, row: &Row) -> Result<Answered, Unanswered> {
     let mut wait = RATE_LIMIT_WAIT;
     for _ in 1..RATE_LIMIT_TRIES {
-        let mut records = Vec::new();
-        let answered = ask_once(gateway, row, &mut records).await;
+        let journal = Journal::default();
+        let answered = ask_once(gateway, row, &journal).await;
+        let records = journal.records();
         let limited = records.last().filter(|last| last.outcome == Outcome::Status(429));
         let Some(limited) = limited.filter(|_| answered.is_err()) else { return answered };
-        let asked_for = limited.retry_after_s.map(|seconds| Duration::from_secs(seconds.into()));
-        tokio::time::sleep(asked_for.unwrap_or(wait).min(RATE_LIMIT_WAIT_MAX)).await;
+        tokio::time::sleep(limited.retry_after.unwrap_or(wait).min(RATE_LIMIT_WAIT_MAX)).await;
         wait *= 2;
     }
-    ask_once(gateway, row, &mut Vec::new()).await
+    ask_once(gateway, row, &Journal::default()).await
 }
 
-async fn ask_once(gateway: &Gateway, row: &Row, records: &mut Vec<AttemptRecord>) -> Result<Answered, Unanswered> {
+async fn ask_once(gateway: &Gateway, row: &Row, journal: &Journal) -> Result<Answered, Unanswered> {
     let begun = Instant::now();
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
@@ -68,8 +68,9 @@ async fn ask_once(gateway: &Gateway, row: &Row, records: &mut Vec<AttemptRecord>
         let asked = plan.dropped().iter().find(|dropped| dropped.profile.id.as_str() == row.request.model());
         return Err(Unanswered::Failed(asked.map_or_else(String::new, |dropped| dropped.reason.explain())));
     }
-    let answer = gateway.dispatcher.execute(&plan, &row.request, records).await.map_err(|failure| {
-        let detail = records.last().map(|last| last.detail.clone());
+    let due = begun + gateway.config.limits.total_timeout;
+    let answer = gateway.dispatcher.execute(&plan, &row.request, journal, due.into()).await.map_err(|failure| {
+        let detail = journal.records().pop().map(|last| last.detail);
         Unanswered::Failed(detail.unwrap_or_else(|| failure.to_string()))
     })?;
     match answer.content {
@@ -79,7 +80,7 @@ async fn ask_once(gateway: &Gateway, row: &Row, records: &mut Vec<AttemptRecord>
     }
 }
 
-async fn streamed(mut relay: Relay, begun: Instant) -> Result<Answered, Unanswered> {
+async fn streamed(mut relay: Relay<'_>, begun: Instant) -> Result<Answered, Unanswered> {
     let failed = |reason: String| Unanswered::Failed(reason);
     let (mut decoder, mut assembler) = (SseDecoder::new(), Assembler::new());
     while let Some(bytes) = relay.next().await {

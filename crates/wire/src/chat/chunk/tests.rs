@@ -1,6 +1,7 @@
 //! The chunks that targets send.
 
 use super::*;
+use crate::usage::Usage;
 
 fn parse(data: &str) -> ChatChunk<'_> {
     ChatChunk::parse(data.as_bytes()).unwrap_or_else(|error| panic!("{error}: {data}"))
@@ -38,12 +39,8 @@ fn reads_choices_one_by_one() {
         r#"{"choices":[{"index":1,"delta":{"content":"a"},"finish_reason":null},
             {"index":0,"delta":{},"finish_reason":"tool\u005fcalls"},{"index":null,"finish_reason":""}]}"#,
     );
-    let choice = |index, finish_reason: Option<&'static str>, has_content| ChunkChoice {
-        index,
-        finish_reason: finish_reason.map(Cow::Borrowed),
-        has_content,
-    };
-    assert_eq!(chunk.choices, [choice(1, None, true), choice(0, Some("tool_calls"), false), choice(0, None, false)]);
+    let read: Vec<_> = chunk.choices.iter().map(|c| (c.index, c.finish_reason.as_deref(), c.has_content)).collect();
+    assert_eq!(read, [(1, None, true), (0, Some("tool_calls"), false), (0, None, false)]);
     assert!(chunk.has_finish_reason());
     assert!(!parse(r#"{"choices":[{"finish_reason":""}]}"#).has_finish_reason());
 }
@@ -133,4 +130,58 @@ fn refuses_what_is_no_chunk() {
     }
     assert!(ChatChunk::parse(b"{\"a\":\"\xff\"}").is_err());
     assert!(ChatChunk::parse("{\"choices\":".repeat(100_000).as_bytes()).is_err());
+}
+
+#[test]
+fn texts_are_told_from_all_else() {
+    use TextKind::{Content, Reasoning, ReasoningContent, Refusal};
+    let check = |choice: &str, expected: &[(TextKind, &str)], has_other: bool| {
+        let data = format!(r#"{{"choices":[{choice}]}}"#);
+        let choice = &parse(&data).choices[0];
+        let texts: Vec<_> = choice.texts().collect();
+        let expected: Vec<_> = expected.iter().map(|(kind, text)| (*kind, Cow::Borrowed(*text))).collect();
+        assert_eq!((texts, choice.has_other), (expected, has_other), "{data}");
+    };
+    check(r#"{"delta":{"role":"assistant","content":"a\u00e9"}}"#, &[(Content, "aé")], false);
+    check(r#"{"delta":{"content":"b","reasoning_content":"a"}}"#, &[(ReasoningContent, "a"), (Content, "b")], false);
+    check(r#"{"delta":{"reasoning":"a","refusal":"no","content":""}}"#, &[(Reasoning, "a"), (Refusal, "no")], false);
+    check(r#"{"delta":{"content":"a","tool_calls":[{"index":0}]}}"#, &[(Content, "a")], true);
+    check(r#"{"delta":{"content":[{"type":"text","text":"a"}]}}"#, &[], true);
+    check(r#"{"delta":{"content":"\ud800"}}"#, &[], true);
+    check(r#"{"delta":{"content":"a"},"message":{"content":"a"}}"#, &[(Content, "a")], true);
+    check(r#"{"delta":{"audio":{"id":"x"}}}"#, &[], true);
+    check(r#"{"text":"a"}"#, &[], true);
+    check(r#"{"delta":{}}"#, &[], false);
+}
+
+#[test]
+fn a_chunk_goes_on_under_the_identity_of_another() {
+    let first = parse(r#"{"id":"a","created":7,"model":"m1","choices":[]}"#).identity();
+    let check = |data: &str, drop_usage: bool, expected: &str| {
+        assert_eq!(parse(data).under(&first, drop_usage).as_deref(), Some(expected), "{data}");
+    };
+    check(
+        r#"{"id": "b", "model":"m2","created":9,"usage":null,"x":[1e2]}"#,
+        true,
+        r#"{"id": "a", "model":"m2","created":7,"x":[1e2]}"#,
+    );
+    check(r#"{"choices":[{"id":"b"}],"usage":null}"#, false, r#"{"choices":[{"id":"b"}],"usage":null}"#);
+    let none = parse("{}").identity();
+    assert_eq!(parse(&text_chunk(&none, TextKind::Content, "x")).identity(), none);
+}
+
+#[test]
+fn chunks_of_our_own_are_read_as_what_they_are() {
+    let identity = parse(r#"{"id":"a","created":7,"model":"m\u0031","choices":[]}"#).identity();
+    let data = text_chunk(&identity, TextKind::Reasoning, "say \"é\"\n");
+    let chunk = parse(&data);
+    assert_eq!(chunk.choices[0].texts().collect::<Vec<_>>(), [(TextKind::Reasoning, "say \"é\"\n".into())]);
+    assert_eq!(chunk.identity(), identity);
+    let data = finish_chunk(&identity, "stop");
+    assert_eq!(parse(&data).choices[0].finish_reason.as_deref(), Some("stop"));
+    let usage = Usage { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7, ..Usage::default() };
+    let data = usage_chunk(&identity, usage, true);
+    assert!(parse(&data).is_usage_only() && data.contains(r#""estimated":true"#), "{data}");
+    assert_eq!(parse(&data).usage, Some(usage));
+    assert!(!usage_chunk(&identity, usage, false).contains("estimated"));
 }

@@ -1,0 +1,272 @@
+//! One try on one target: sent, its status sorted, its answer read up to the first content. Until then it may be replaced.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use policy::{Attempt, Outcome, Plan};
+use tokio::time::{Instant, timeout_at};
+use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError, UpstreamForm, Usage};
+
+use crate::assemble::Assembled;
+use crate::egress::{self, Response};
+use crate::journal::{Journal, Try};
+use crate::leg::{Leg, Limits, Progress};
+use crate::output::Output;
+use crate::refusal::{of_error, retry_after};
+use crate::{Dispatcher, Target, TargetFailure};
+
+/// Longest body of an answer that is not a stream, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Longest error body read from a target, in bytes.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+/// How long an error body is awaited whose status has come.
+const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
+
+/// What is asked for, whoever is tried.
+#[derive(Clone, Copy)]
+pub(crate) struct Order<'a> {
+    pub(crate) dispatcher: &'a Dispatcher,
+    pub(crate) plan: &'a Plan,
+    pub(crate) request: &'a ChatRequest,
+    pub(crate) journal: &'a Journal,
+    /// When the request has to be answered, whatever the targets allow.
+    pub(crate) due: Instant,
+}
+
+/// What a try is made for.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose<'p> {
+    /// An answer from its beginning.
+    Answer {
+        /// No other attempt follows, so that no objective cuts this one.
+        is_last: bool,
+        /// It runs beside another one.
+        is_hedge: bool,
+    },
+    /// The rest of an answer of which the caller has what `Output` delivered.
+    Continue(&'p Output),
+}
+
+/// An answer that may go to the caller.
+pub(crate) enum Begun<'a> {
+    Whole { body: Bytes, usage: Usage, is_usage_estimated: bool },
+    Stream(Box<Opened<'a>>),
+}
+
+/// A stream whose first content is in `output`.
+pub(crate) struct Opened<'a> {
+    pub(crate) leg: Leg<'a>,
+    pub(crate) output: Output,
+    pub(crate) progress: Progress,
+}
+
+impl<'a> Order<'a> {
+    /// Tries one attempt of the plan. The journal has it from the beginning, and learns its end here, or from the stream that
+    /// is handed over.
+    pub(crate) async fn attempt(self, attempt: &Attempt, purpose: Purpose<'_>) -> Result<Begun<'a>, TargetFailure> {
+        let Some(target) = self.dispatcher.target(attempt.target()) else {
+            return Err(TargetFailure::worker("the target is not configured any more"));
+        };
+        debug_assert_eq!(attempt.locality(), target.profile.locality, "a plan is made of this dispatcher's facts");
+        let is_hedge = matches!(purpose, Purpose::Answer { is_hedge: true, .. });
+        let mut tried = Try::begin(self.journal, target, self.request.prompt_tokens_estimate(), is_hedge);
+        let asked = self.ask(attempt, target, purpose, &mut tried).await;
+        let begun = match asked {
+            Ok(Asked::Stream(response, limits)) => {
+                let leg = Leg::new(tried, *response, limits, self.request.n());
+                return match self.request.stream() {
+                    true => self.begin(leg, purpose).await,
+                    false => self.assemble(leg).await,
+                };
+            }
+            Ok(Asked::Whole(body)) => self.whole(body),
+            Err(failure) => Err(failure),
+        };
+        conclude(tried, begun)
+    }
+
+    /// Reads a stream up to its first content.
+    async fn begin(self, mut leg: Leg<'a>, purpose: Purpose<'_>) -> Result<Begun<'a>, TargetFailure> {
+        let target = leg.tried.target();
+        let mut output = match purpose {
+            Purpose::Answer { .. } => Output::new(self.request),
+            Purpose::Continue(so_far) => so_far.continued(&target.profile.id, self.proof(target, so_far)),
+        };
+        match leg.begin(&mut output).await {
+            Ok(progress) => Ok(Begun::Stream(Box::new(Opened { leg, output, progress }))),
+            Err(failure) => {
+                leg.tried.fail(&failure);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Reads a stream to its end and makes a whole answer of it.
+    async fn assemble(self, mut leg: Leg<'a>) -> Result<Begun<'a>, TargetFailure> {
+        let assembled = Assembled::read(&mut leg).await.and_then(|body| self.whole(body));
+        conclude(leg.tried, assembled)
+    }
+
+    /// Sends the request and reads what has to be read before it is known to be an answer.
+    async fn ask(
+        self,
+        attempt: &Attempt,
+        target: &'a Target,
+        purpose: Purpose<'_>,
+        tried: &mut Try<'a>,
+    ) -> Result<Asked, TargetFailure> {
+        let limits = self.limits(attempt, target, purpose);
+        let lead_due = limits.first_token.min(Instant::now() + target.timeouts.connect);
+        let Ok(lead) = timeout_at(lead_due, target.provider.lead()).await else {
+            return Err(match lead_due == limits.first_token {
+                true => TargetFailure::new(Outcome::FirstTokenTimeout, "the target was not ready within the limit"),
+                false => {
+                    let seconds = target.timeouts.connect.as_secs_f32();
+                    TargetFailure::worker(&format!("the worker was not ready within {seconds} s"))
+                }
+            });
+        };
+        let lead = lead?;
+        tried.generation = lead.generation;
+        let form = target.provider.form(self.request);
+        let form = UpstreamForm { prefix: self.prefix(target, purpose), ..form };
+        let streams = self.request.stream() || form.stream == StreamForm::Always;
+        let body = self.request.for_upstream(&form).into();
+        let (due, late) = match streams {
+            true => (limits.first_token, Outcome::FirstTokenTimeout),
+            false => (limits.total, Outcome::TotalTimeout),
+        };
+        let sent = egress::send(self.plan.placement(), &target.profile, &lead.destination, body, streams, due, late);
+        let response = sent.await.map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
+        if response.status() != 200 {
+            return Err(refused(response).await);
+        }
+        if streams {
+            expect_event_stream(&response)?;
+            return Ok(Asked::Stream(Box::new(response), limits));
+        }
+        let read = timeout_at(limits.total, read_body(response, ANSWER_BYTES_MAX)).await;
+        let late = |_| TargetFailure::new(Outcome::TotalTimeout, "the answer did not end within its limit");
+        Ok(Asked::Whole(read.map_err(late)??))
+    }
+
+    /// An objective counts from the begin of the try, loading a model included.
+    fn limits(self, attempt: &Attempt, target: &Target, purpose: Purpose<'_>) -> Limits {
+        let (now, timeouts) = (Instant::now(), target.timeouts);
+        let total = self.due.min(now + timeouts.connect + timeouts.total);
+        let slo = match purpose {
+            Purpose::Answer { is_last: false, .. } => attempt.ttft_deadline(),
+            Purpose::Answer { .. } | Purpose::Continue(_) => None,
+        };
+        let first_token = now + slo.unwrap_or(timeouts.connect + timeouts.first_token);
+        Limits { first_token: first_token.min(total), idle: timeouts.idle, total }
+    }
+
+    /// The text behind which `target` is asked to go on, where it may continue by that.
+    fn prefix<'p>(self, target: &Target, purpose: Purpose<'p>) -> Option<&'p str> {
+        match purpose {
+            Purpose::Continue(so_far) if target.provider.continues_prefix() && self.same_model(target) => {
+                so_far.delivered()?.content_only()
+            }
+            _ => None,
+        }
+    }
+
+    /// What a continuation of `target` has to reproduce; nothing where it is asked to go on behind it.
+    fn proof(self, target: &Target, so_far: &Output) -> Option<crate::delivered::Proof> {
+        match self.prefix(target, Purpose::Continue(so_far)) {
+            Some(_) => None,
+            None => so_far.delivered()?.proof(),
+        }
+    }
+
+    /// Whether `target` serves the model whose answer broke off: the text of two models is never joined.
+    fn same_model(self, target: &Target) -> bool {
+        let answered = self.journal.interrupted().and_then(|id| self.dispatcher.target(&id));
+        answered.is_some_and(|answered| {
+            answered.profile.id == target.profile.id
+                || answered.provider.form(self.request).model == target.provider.form(self.request).model
+        })
+    }
+
+    fn whole(self, body: Bytes) -> Result<(Bytes, Usage, bool), TargetFailure> {
+        match ChatCompletion::parse(body) {
+            Ok(completion) => {
+                let counted = completion.usage();
+                let prompt_tokens = self.request.prompt_tokens_estimate();
+                let usage =
+                    counted.unwrap_or_else(|| estimated(prompt_tokens, completion.completion_tokens_estimate()));
+                Ok((completion.into_body(), usage, counted.is_none()))
+            }
+            Err(CompletionError::Upstream(error)) => {
+                let failure = of_error(None, &error);
+                Err(TargetFailure { detail: "an error under a success status".to_owned(), ..failure })
+            }
+            Err(error) => Err(TargetFailure::new(Outcome::InvalidAnswer, &error.to_string())),
+        }
+    }
+}
+
+/// What a target gave that has begun to answer.
+enum Asked {
+    Whole(Bytes),
+    Stream(Box<Response>, Limits),
+}
+
+/// Ends a try with its whole answer, or with its failure.
+fn conclude<'a>(
+    mut tried: Try<'a>,
+    answer: Result<(Bytes, Usage, bool), TargetFailure>,
+) -> Result<Begun<'a>, TargetFailure> {
+    match answer {
+        Ok((body, usage, is_estimated)) => {
+            tried.count(Some(usage), is_estimated);
+            tried.succeed();
+            Ok(Begun::Whole { body, usage, is_usage_estimated: is_estimated })
+        }
+        Err(failure) => {
+            tried.fail(&failure);
+            Err(failure)
+        }
+    }
+}
+
+/// Counts that nobody reported.
+pub(crate) fn estimated(prompt_tokens: u64, completion_tokens: u64) -> Usage {
+    let total_tokens = prompt_tokens.saturating_add(completion_tokens);
+    Usage { prompt_tokens, completion_tokens, total_tokens, ..Usage::default() }
+}
+
+fn expect_event_stream(response: &Response) -> Result<(), TargetFailure> {
+    let content_type = response.content_type().unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("text/event-stream") {
+        return Ok(());
+    }
+    let failure = TargetFailure::new(Outcome::InvalidAnswer, "asked for a stream, got another content type");
+    Err(failure.quoting(content_type))
+}
+
+/// Sorts an error status: the caller's to mend, or a failure of the target.
+async fn refused(response: Response) -> TargetFailure {
+    let status = response.status();
+    let retry_after = response.retry_after().and_then(|text| retry_after(text, SystemTime::now()));
+    let body = tokio::time::timeout(ERROR_BODY_WAIT, read_body(response, ERROR_BYTES_MAX)).await;
+    let error = UpstreamError::parse(&body.ok().and_then(Result::ok).unwrap_or_default());
+    TargetFailure { retry_after, ..of_error(Some(status), &error) }
+}
+
+async fn read_body(mut response: Response, limit: usize) -> Result<Bytes, TargetFailure> {
+    let mut body = BytesMut::new();
+    loop {
+        match response.read(&mut body).await {
+            Ok(_) if body.len() > limit => {
+                let detail = format!("the body is longer than {limit} bytes");
+                return Err(TargetFailure::new(Outcome::InvalidAnswer, &detail));
+            }
+            Ok(true) => {}
+            Ok(false) => return Ok(body.freeze()),
+            Err(error) => return Err(TargetFailure::new(Outcome::ConnectionLost, &error)),
+        }
+    }
+}

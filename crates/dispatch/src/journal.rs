@@ -1,0 +1,219 @@
+//! The record of every try of one request, kept beside its execution: whoever drops the execution still has it.
+//!
+//! A try that is dropped before it ends is recorded as left by the caller, and observed like any other.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use policy::{Locality, Outcome, TargetId};
+use wire::Usage;
+
+use crate::{Observation, Target, TargetFailure};
+
+/// One try on one target.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// The target.
+    pub target: TargetId,
+    /// Where it runs.
+    pub locality: Locality,
+    /// How it ended; [`Outcome::CallerGone`] while it runs.
+    pub outcome: Outcome,
+    /// One sentence on a failure for the caller, the target's own words included; empty on success. Not for logs.
+    pub detail: String,
+    /// When the target wants to be asked again.
+    pub retry_after: Option<Duration>,
+    /// How long it took until it ended.
+    pub duration: Duration,
+    /// From its begin to its first content.
+    pub time_to_first_token: Option<Duration>,
+    /// Token counts.
+    pub usage: Option<Usage>,
+    /// Events of its stream that were no answer and were skipped.
+    pub skipped_events: u32,
+    /// Whether the target did not count and `usage` is an estimate.
+    pub is_usage_estimated: bool,
+    /// Whether it was started beside another one that had brought no token yet.
+    pub is_hedge: bool,
+}
+
+/// Every try of one request, in the order in which they began.
+#[derive(Debug, Default)]
+pub struct Journal(Mutex<Vec<AttemptRecord>>);
+
+impl Journal {
+    /// What was tried so far.
+    #[must_use]
+    pub fn records(&self) -> Vec<AttemptRecord> {
+        self.lock().clone()
+    }
+
+    /// How many tries have begun.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether nothing was tried.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The outcome of the first try, where more than one was made.
+    #[must_use]
+    pub fn fallback_from(&self) -> Option<Outcome> {
+        match self.lock().as_slice() {
+            [first, .., _] => Some(first.outcome),
+            _ => None,
+        }
+    }
+
+    /// Whose answer broke off last after a part of it had reached the caller.
+    pub(crate) fn interrupted(&self) -> Option<TargetId> {
+        let records = self.lock();
+        let broken = records.iter().rev().find(|record| record.outcome == Outcome::Interrupted);
+        broken.map(|record| record.target.clone())
+    }
+
+    /// The last try on `target` was not left by the caller but lost against another.
+    pub(crate) fn lost(&self, target: &TargetId) {
+        let mut records = self.lock();
+        let last = records.iter_mut().rev().find(|record| record.target == *target);
+        if let Some(record) = last.filter(|record| record.outcome == Outcome::CallerGone) {
+            record.outcome = Outcome::HedgeLost;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<AttemptRecord>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One try while it runs.
+pub(crate) struct Try<'a> {
+    journal: &'a Journal,
+    target: &'a Target,
+    place: usize,
+    begun: Instant,
+    prompt_tokens: u64,
+    pub(crate) generation: u64,
+    first_content: Option<Duration>,
+    usage: Option<Usage>,
+    is_usage_estimated: bool,
+    skipped_events: u32,
+    is_over: bool,
+}
+
+impl<'a> Try<'a> {
+    pub(crate) fn begin(journal: &'a Journal, target: &'a Target, prompt_tokens: u64, is_hedge: bool) -> Self {
+        let mut records = journal.lock();
+        let place = records.len();
+        records.push(AttemptRecord {
+            target: target.profile.id.clone(),
+            locality: target.profile.locality,
+            outcome: Outcome::CallerGone,
+            detail: String::new(),
+            retry_after: None,
+            duration: Duration::ZERO,
+            time_to_first_token: None,
+            usage: None,
+            skipped_events: 0,
+            is_usage_estimated: false,
+            is_hedge,
+        });
+        let (begun, generation) = (Instant::now(), 0);
+        Self {
+            journal,
+            target,
+            place,
+            begun,
+            prompt_tokens,
+            generation,
+            first_content: None,
+            usage: None,
+            is_usage_estimated: false,
+            skipped_events: 0,
+            is_over: false,
+        }
+    }
+
+    pub(crate) fn target(&self) -> &'a Target {
+        self.target
+    }
+
+    /// Content has come; only the first call counts.
+    pub(crate) fn saw_content(&mut self) {
+        if self.first_content.is_none() {
+            self.first_content = Some(self.begun.elapsed());
+        }
+    }
+
+    /// An event was no answer and is skipped.
+    pub(crate) fn skipped_event(&mut self) {
+        self.skipped_events += 1;
+    }
+
+    /// When the first content came.
+    pub(crate) fn first_content_at(&self) -> Option<Instant> {
+        self.first_content.map(|after| self.begun + after)
+    }
+
+    pub(crate) fn count(&mut self, usage: Option<Usage>, is_estimated: bool) {
+        (self.usage, self.is_usage_estimated) = (usage, is_estimated && usage.is_some());
+    }
+
+    /// Ends with a whole answer.
+    pub(crate) fn succeed(mut self) {
+        self.end(Outcome::Answered, String::new(), None);
+    }
+
+    /// Ends with a failure, which is logged.
+    pub(crate) fn fail(mut self, failure: &TargetFailure) {
+        let TargetFailure { outcome, detail, said, retry_after, .. } = failure;
+        let (target_id, attempt) = (&self.target.profile.id, self.place + 1);
+        match outcome {
+            Outcome::Status(401 | 403) => {
+                tracing::error!(%target_id, attempt, outcome = outcome.as_str(), detail, "target refuses its key");
+            }
+            outcome if outcome.is_refusal() => {
+                tracing::info!(%target_id, attempt, outcome = outcome.as_str(), detail, "target refuses the request");
+            }
+            _ => tracing::warn!(%target_id, attempt, outcome = outcome.as_str(), detail, "attempt failed"),
+        }
+        let detail = match said {
+            Some(said) => format!("{detail}: {said}"),
+            None => detail.clone(),
+        };
+        self.end(*outcome, detail, *retry_after);
+    }
+
+    fn end(&mut self, outcome: Outcome, detail: String, retry_after: Option<Duration>) {
+        self.is_over = true;
+        let duration = self.begun.elapsed();
+        let time_to_first_token = self.first_content;
+        if let Some(record) = self.journal.lock().get_mut(self.place) {
+            (record.outcome, record.detail, record.retry_after) = (outcome, detail, retry_after);
+            (record.duration, record.time_to_first_token) = (duration, time_to_first_token);
+            (record.usage, record.is_usage_estimated) = (self.usage, self.is_usage_estimated);
+            record.skipped_events = self.skipped_events;
+        }
+        self.target.observe(&Observation {
+            generation: self.generation,
+            outcome,
+            retry_after,
+            prompt_tokens: self.prompt_tokens,
+            time_to_first_token,
+            duration,
+            usage: self.usage,
+        });
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(Outcome::CallerGone, String::new(), None);
+        }
+    }
+}

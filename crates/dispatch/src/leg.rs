@@ -1,0 +1,252 @@
+//! One stream of a target, read and checked event by event, into whatever takes its chunks.
+//!
+//! Knows when a stream is whole, when it is broken and when it has been silent for too long; not what follows from that.
+//! Pull-driven: nothing is read from the target before what came before was taken.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use policy::Outcome;
+use tokio::time::{Instant, timeout_at};
+use wire::{ChatChunk, ChoiceEnds, SseDecoder, SseEvent, UpstreamError, Usage};
+
+use crate::TargetFailure;
+use crate::egress::Response;
+use crate::journal::Try;
+
+/// How long the rest (usage, `[DONE]`) of a stream is awaited whose every choice has ended.
+const DONE_WAIT: Duration = Duration::from_millis(500);
+/// Most that is held before the first content, in bytes.
+const HELD_BYTES_MAX: usize = 1 << 20;
+/// Most events in one stream that are no chunks and may be skipped.
+const SKIPPED_MAX: u32 = 16;
+
+/// Takes the chunks of a stream.
+pub(crate) trait Sink {
+    /// A comment of the target, which keeps connections alive.
+    fn comment(&mut self, raw: &Bytes);
+
+    /// The next chunk; consistent with those before.
+    ///
+    /// # Errors
+    /// When the stream is of no use with this chunk.
+    fn chunk(&mut self, event: &SseEvent, chunk: &ChatChunk<'_>) -> Result<(), TargetFailure>;
+
+    /// Whether the first content for the caller has come.
+    fn is_begun(&self) -> bool;
+
+    /// Bytes held.
+    fn held(&self) -> usize;
+}
+
+/// The limits of one stream in time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// When the first content is due.
+    pub(crate) first_token: Instant,
+    /// The longest silence after that.
+    pub(crate) idle: Duration,
+    /// When all of it is due.
+    pub(crate) total: Instant,
+}
+
+/// One stream.
+pub(crate) struct Leg<'a> {
+    pub(crate) tried: Try<'a>,
+    response: Option<Response>,
+    /// What one read brought; empty between two.
+    read: BytesMut,
+    decoder: SseDecoder,
+    limits: Limits,
+    choices: ChoiceEnds,
+    /// Choices that the caller asked for.
+    choices_due: u64,
+    usage: Option<Usage>,
+    skipped: u32,
+}
+
+/// Whether more may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Something was taken; the stream goes on.
+    More,
+    /// The stream is whole.
+    Whole,
+}
+
+impl<'a> Leg<'a> {
+    pub(crate) fn new(tried: Try<'a>, response: Response, limits: Limits, choices_due: u64) -> Self {
+        Self {
+            tried,
+            response: Some(response),
+            read: BytesMut::new(),
+            decoder: SseDecoder::new(),
+            limits,
+            choices: ChoiceEnds::default(),
+            choices_due,
+            usage: None,
+            skipped: 0,
+        }
+    }
+
+    /// Token counts, once the target gave them.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    /// Pulls until the first content is in `sink`, or the stream is whole without any.
+    ///
+    /// # Errors
+    /// Whatever breaks the stream, and [`Outcome::FirstTokenTimeout`].
+    pub(crate) async fn begin(&mut self, sink: &mut impl Sink) -> Result<Progress, TargetFailure> {
+        loop {
+            let progress = self.pull(sink).await?;
+            if sink.is_begun() || progress == Progress::Whole {
+                return Ok(progress);
+            }
+            if sink.held() > HELD_BYTES_MAX {
+                let detail = format!("more than {HELD_BYTES_MAX} bytes came before the first content");
+                return Err(TargetFailure::new(Outcome::InvalidAnswer, &detail));
+            }
+        }
+    }
+
+    /// Gives what has arrived to `sink`, waiting for one read where nothing has. Not cancel-safe with regard to the limits:
+    /// a new call begins the wait for silence anew.
+    ///
+    /// # Errors
+    /// Whatever breaks the stream. It ends there.
+    pub(crate) async fn pull(&mut self, sink: &mut impl Sink) -> Result<Progress, TargetFailure> {
+        // Behind a read there may be events of before; only without any is there something to wait for.
+        let mut taken = self.take_decoded(sink)?;
+        while taken.is_none() {
+            if self.read(sink.is_begun()).await? == Progress::Whole {
+                return Ok(Progress::Whole);
+            }
+            taken = self.take_decoded(sink)?;
+        }
+        Ok(taken.unwrap_or(Progress::More))
+    }
+
+    /// Waits for bytes of the target and gives them to the decoder; `Whole` when the target closed a stream that is.
+    async fn read(&mut self, is_begun: bool) -> Result<Progress, TargetFailure> {
+        let is_over = self.choices.is_whole() && self.choices.ended() >= self.choices_due;
+        let (due, late) = self.due(is_begun, is_over);
+        let Some(response) = &mut self.response else {
+            return Err(TargetFailure::new(Outcome::ConnectionLost, "the stream was over"));
+        };
+        match timeout_at(due, response.read(&mut self.read)).await {
+            Ok(Ok(true)) => {
+                self.decoder.push(&self.read);
+                self.read.clear();
+                Ok(Progress::More)
+            }
+            Ok(Ok(false)) => {
+                self.response = None;
+                let is_cut = self.decoder.is_mid_event() && !self.decoder.ends_with_done();
+                if self.choices.is_whole() && !is_cut {
+                    return Ok(Progress::Whole);
+                }
+                Err(TargetFailure::new(Outcome::ConnectionLost, "the target closed the stream before its end"))
+            }
+            Ok(Err(error)) => {
+                let detail = format!("the connection to the target broke: {error}");
+                Err(TargetFailure::new(Outcome::ConnectionLost, &detail))
+            }
+            Err(_) if is_over && late == Outcome::Answered => {
+                self.response = None;
+                Ok(Progress::Whole)
+            }
+            Err(_) => Err(self.silent(late)),
+        }
+    }
+
+    /// Until when the next bytes have to come, and what it means when they do not.
+    fn due(&self, is_begun: bool, is_over: bool) -> (Instant, Outcome) {
+        let Limits { first_token, idle, total } = self.limits;
+        let next = match (is_over, is_begun) {
+            (true, _) => (Instant::now() + DONE_WAIT, Outcome::Answered),
+            (false, true) => (Instant::now() + idle, Outcome::IdleTimeout),
+            (false, false) => (first_token, Outcome::FirstTokenTimeout),
+        };
+        if total < next.0 && !is_over { (total, Outcome::TotalTimeout) } else { next }
+    }
+
+    fn silent(&self, late: Outcome) -> TargetFailure {
+        let detail = match late {
+            Outcome::FirstTokenTimeout => "no first token within its limit".to_owned(),
+            Outcome::TotalTimeout => "the answer did not end within its limit".to_owned(),
+            _ => format!("the target sent nothing for {} s", self.limits.idle.as_secs_f32()),
+        };
+        TargetFailure::new(late, &detail)
+    }
+
+    /// Gives all whole events to `sink`; `None` where there are none.
+    fn take_decoded(&mut self, sink: &mut impl Sink) -> Result<Option<Progress>, TargetFailure> {
+        let mut taken = None;
+        while let Some(event) = self.decoder.next_event() {
+            let event = event.map_err(|error| TargetFailure::new(Outcome::InvalidAnswer, &error.to_string()))?;
+            if event.is_error() {
+                return Err(reported(&UpstreamError::parse(event.data.as_bytes())));
+            }
+            if event.is_done() {
+                return self.done().map(Some);
+            }
+            match event.has_data {
+                true => self.take_event(&event, sink)?,
+                false => sink.comment(&event.raw),
+            }
+            taken = Some(Progress::More);
+            // A provider that sends without end is cut here too, however fast it sends.
+            if Instant::now() >= self.limits.total {
+                return Err(self.silent(Outcome::TotalTimeout));
+            }
+        }
+        Ok(taken)
+    }
+
+    fn done(&mut self) -> Result<Progress, TargetFailure> {
+        if !self.choices.is_whole() {
+            let detail = "the target ended the stream without a finish reason";
+            return Err(TargetFailure::new(Outcome::InvalidAnswer, detail));
+        }
+        if let Some(response) = self.response.take() {
+            response.drain();
+        }
+        Ok(Progress::Whole)
+    }
+
+    fn take_event(&mut self, event: &SseEvent, sink: &mut impl Sink) -> Result<(), TargetFailure> {
+        let chunk = match ChatChunk::parse(event.data.as_bytes()) {
+            Ok(chunk) => chunk,
+            // What is no object cannot have been a piece of the answer, so that nothing of it is lost.
+            Err(_) if !event.data.trim_ascii_start().starts_with('{') && self.skipped < SKIPPED_MAX => {
+                self.skipped += 1;
+                self.tried.skipped_event();
+                return Ok(());
+            }
+            Err(error) => {
+                let detail = format!("the target sent an event that is no answer: {}", error.reason);
+                return Err(TargetFailure::new(Outcome::InvalidAnswer, &detail));
+            }
+        };
+        if let Some(error) = &chunk.error {
+            return Err(reported(error));
+        }
+        let taken = self.choices.take(&chunk);
+        taken.map_err(|error| TargetFailure::new(Outcome::InvalidAnswer, &error.to_string()))?;
+        if chunk.has_content() {
+            self.tried.saw_content();
+        }
+        if chunk.usage.is_some() {
+            self.usage = chunk.usage;
+        }
+        sink.chunk(event, &chunk)
+    }
+}
+
+/// An error that the target put into its stream, as the status that it would have been.
+fn reported(error: &UpstreamError) -> TargetFailure {
+    let failure = crate::refusal::of_error(None, error);
+    TargetFailure { detail: "the target reported an error within its answer".to_owned(), ..failure }
+}

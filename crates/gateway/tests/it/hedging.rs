@@ -1,0 +1,103 @@
+//! A second attempt beside a slow first one: the first content wins, the other is cancelled, a budget bounds them.
+
+use std::io::Write;
+
+use serde_json::Value;
+use testkit::{Behaviour, Gateway, ScriptedUpstream};
+
+use crate::support::{Reply, chat, cloud_config, hello, hello_stream, settled_metrics};
+
+/// Two targets of a route that hedges after 50 ms.
+async fn hedged(a: &ScriptedUpstream, b: &ScriptedUpstream, extra: &str) -> (Gateway, tempfile::TempPath) {
+    let policy =
+        "version: 1\nroutes:\n  - {id: all, objective: in_order, candidates: ['*'], limits: {hedge_after_ms: 50}}\n";
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(policy.as_bytes()).unwrap();
+    let path = file.into_temp_path();
+    let config = cloud_config(&[a, b], &format!("policy: {{file: '{}'}}\n{extra}", path.display()));
+    let config =
+        config.replace("    model:", "    price: {input_usd_per_mtok: 1.0, output_usd_per_mtok: 1.0}\n    model:");
+    (Gateway::start(&config).await, path)
+}
+
+#[tokio::test]
+async fn the_first_content_wins_and_the_other_is_cancelled() {
+    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let (gateway, _policy) = hedged(&a, &b, "hedging: {max_share: 1.0}").await;
+    b.set_default(Behaviour::answer("second"));
+    // Headers and a role chunk, or nothing at all: no content in either.
+    for (slow, body) in [
+        (Behaviour::SlowFirstToken, hello_stream()),
+        (Behaviour::StallBeforeHeaders, hello_stream()),
+        (Behaviour::StallBeforeHeaders, hello()),
+    ] {
+        a.set_default(slow);
+        let index = a.attempts().len();
+        let reply = Reply::of(chat(&gateway, &body)).await;
+        assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "cloud/b"), "{}", reply.text);
+        assert!(reply.text.contains("second"));
+        a.wait_ended(index).await;
+    }
+    let metrics = settled_metrics(&gateway).await;
+    for line in [
+        r#"tidegate_hedges_total{outcome="answered",target="cloud/b"} 3"#,
+        r#"tidegate_attempts_total{outcome="hedge_lost",target="cloud/a"} 3"#,
+        r#"tidegate_requests_total{locality="cloud",outcome="answered",target="cloud/b"} 3"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_is_no_first_token_and_does_not_cancel_the_other() {
+    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let (gateway, _policy) = hedged(&a, &b, "hedging: {max_share: 1.0}").await;
+    let error = serde_json::json!({"error": {"message": "broke", "type": "server_error"}});
+    a.set_default(Behaviour::SlowFirstToken);
+    b.set_default(Behaviour::ErrorInStream { after: 0, body: error });
+    let reading = tokio::spawn(Reply::of(chat(&gateway, &hello_stream())));
+    a.wait_held(0).await;
+    gateway.wait_for_log("attempt failed").await;
+    a.release();
+    let reply = reading.await.unwrap();
+    assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "cloud/a"), "{}", reply.text);
+    assert!(reply.text.ends_with("data: [DONE]\n\n"));
+    assert!(
+        settled_metrics(&gateway).await.contains(r#"tidegate_hedges_total{outcome="server_error",target="cloud/b"} 1"#)
+    );
+}
+
+#[tokio::test]
+async fn a_fast_answer_is_not_hedged_and_the_budget_bounds_the_rest() {
+    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let (gateway, _policy) = hedged(&a, &b, "hedging: {max_share: 0.0}").await;
+    a.script([Behaviour::answer("first")]);
+    assert!(Reply::of(chat(&gateway, &hello_stream())).await.text.contains("first"));
+    a.set_default(Behaviour::SlowFirstToken);
+    let index = a.attempts().len();
+    let reading = tokio::spawn(Reply::of(chat(&gateway, &hello_stream())));
+    // No hedge: the first attempt runs into its own limit, and then the second is asked.
+    let reply = reading.await.unwrap();
+    a.wait_ended(index).await;
+    assert_eq!(reply.header("x-tidegate-reason"), "rule=all; fallback=first_token_timeout");
+    assert!(!settled_metrics(&gateway).await.contains("tidegate_hedges_total{"));
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_cancels_both() {
+    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let (gateway, _policy) = hedged(&a, &b, "hedging: {max_share: 1.0}").await;
+    a.set_default(Behaviour::SlowFirstToken);
+    b.set_default(Behaviour::SlowFirstToken);
+    let body: Value = hello_stream();
+    let mut client = testkit::RawClient::connect(gateway.data_addr()).await;
+    client.post("/v1/chat/completions", &body).await.unwrap();
+    a.wait_held(0).await;
+    b.wait_held(0).await;
+    drop(client);
+    a.wait_ended(0).await;
+    b.wait_ended(0).await;
+    let metrics = settled_metrics(&gateway).await;
+    assert!(metrics.contains(r#"tidegate_attempts_total{outcome="caller_gone",target="cloud/a"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"tidegate_attempts_total{outcome="caller_gone",target="cloud/b"} 1"#), "{metrics}");
+}
