@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod cancellation;
+mod chaos;
 mod cli;
 mod commit;
 mod eval_target;

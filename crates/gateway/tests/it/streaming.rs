@@ -155,6 +155,51 @@ async fn a_caller_that_does_not_read_holds_the_target_back() {
     upstream.wait_ended(0).await;
 }
 
+#[tokio::test]
+async fn two_hundred_slow_readers_take_no_more_memory_for_what_they_do_not_read() {
+    const READERS: usize = 200;
+    let upstream = ScriptedUpstream::start().await;
+    upstream.set_default(Behaviour::Endless { chunk: "x".repeat(64 << 10) });
+    let target = format!("  - {{id: cloud/a, provider: openai, model: m, base_url: '{}'}}\n", upstream.base_url());
+    let gateway = Gateway::start(&format!("{LISTEN}targets:\n{target}")).await;
+    let mut clients = Vec::new();
+    for _ in 0..READERS {
+        let mut client = RawClient::connect_with_receive_buffer(gateway.data_addr(), 32 << 10).await;
+        client.post("/v1/chat/completions", &hello_stream()).await.unwrap();
+        clients.push(client);
+    }
+    // Gigabytes fill the buffers of the sockets first, so that this may take longer than one patience.
+    let all_blocked = async || {
+        let count = || upstream.attempts().iter().filter(|attempt| attempt.is_blocked).count();
+        let waiting = async {
+            while count() < READERS {
+                gateway.metrics().await;
+            }
+        };
+        let waited = tokio::time::timeout(4 * testkit::PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "{} of {READERS} hold their target back", count());
+    };
+    all_blocked().await;
+    let first = gateway.resident_bytes();
+    // Each reads a little, again and again, and stands still in between.
+    for _ in 0..3 {
+        for client in &mut clients {
+            let mut read = 0;
+            while read < 256 << 10 {
+                read += client.read_some(64 << 10).await.unwrap().len();
+            }
+        }
+        all_blocked().await;
+    }
+    let (last, sent) = (gateway.resident_bytes(), upstream.attempts().iter().map(|a| a.bytes_sent).sum::<u64>());
+    println!("{READERS} readers: {first} bytes resident, {last} after {sent} bytes");
+    assert!(first < 160 << 20 && last < first + (16 << 20), "{first}, then {last} bytes resident");
+    drop(clients);
+    for index in 0..READERS {
+        upstream.wait_ended(index).await;
+    }
+}
+
 const PIECE: &str = r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
 const FINISH: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
 

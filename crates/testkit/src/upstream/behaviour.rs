@@ -42,6 +42,8 @@ pub enum Behaviour {
         /// Token counts; always in the JSON document, in a stream only if the request asks.
         usage: Usage,
     },
+    /// A correct answer with the text and counts that [`super::ScriptedUpstream::set_text`] chose.
+    SetText,
     /// Exactly this response, whatever was asked; `content-length` is added.
     Raw {
         /// Status code.
