@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use policy::{Attempt, Outcome, Plan};
 use tokio::time::{Instant, timeout_at};
-use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError, UpstreamForm, Usage};
+use wire::{
+    ChatCompletion, ChatRequest, CompletionError, ResponseFormat, StreamForm, UpstreamError, UpstreamForm, Usage,
+};
 
 use crate::assemble::Assembled;
 use crate::egress::{self, Response};
@@ -162,14 +164,17 @@ impl<'a> Order<'a> {
         Limits { first_token: first_token.min(total), idle: timeouts.idle, total }
     }
 
-    /// The text behind which `target` is asked to go on, where it may continue by that.
+    /// The text behind which `target` is asked to go on, where it may continue by that. Not where the end of the answer depends
+    /// on its beginning: a limit of tokens and a grammar would begin anew, and tools may have been chosen differently.
     fn prefix<'p>(self, target: &Target, purpose: Purpose<'p>) -> Option<&'p str> {
-        match purpose {
-            Purpose::Continue(so_far) if target.provider.continues_prefix() && self.same_model(target) => {
-                so_far.delivered()?.content_only()
-            }
-            _ => None,
+        let Purpose::Continue(so_far) = purpose else { return None };
+        let is_plain = self.request.max_tokens().is_none()
+            && !self.request.has_tools()
+            && matches!(self.request.response_format(), None | Some(ResponseFormat::Text));
+        if !is_plain || !target.provider.continues_prefix() || !self.same_model(target) {
+            return None;
         }
+        so_far.delivered()?.content_only()
     }
 
     /// What a continuation of `target` has to reproduce; nothing where it is asked to go on behind it.

@@ -118,7 +118,7 @@ async fn every_request_ends_in_one_answer_or_one_error_and_nothing_is_left() {
     let caller = async |number: usize| {
         let mut ends = Vec::new();
         for turn in 0..REQUESTS / CONNECTIONS {
-            ends.push(ask(&client, &gateway, (number + turn) % 2 == 0).await);
+            ends.push(ask(&client, &gateway, (number + turn).is_multiple_of(2)).await);
         }
         ends
     };

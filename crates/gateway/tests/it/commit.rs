@@ -157,11 +157,19 @@ async fn a_target_that_continues_a_prefix_is_asked_to_only_for_the_same_model() 
     let sent: Value = serde_json::from_slice(&b.attempts()[0].body).unwrap();
     assert_eq!(sent["messages"][1], json!({"role": "assistant", "content": "The tide "}));
 
+    // With a limit of tokens it would write as many again.
+    let mut limited = hello_stream();
+    limited["max_tokens"] = json!(100);
+    let reply = cut(&a, &same, &limited, Behaviour::CutAfter { chunks: 2 }).await;
+    assert_eq!(content(&reply.text), "The tide ", "{}", reply.text);
+    let sent: Value = serde_json::from_slice(&b.attempts()[1].body).unwrap();
+    assert_eq!(sent["messages"].as_array().unwrap().len(), 1);
+
     let other = start("upstream-b").await;
     let reply = cut(&a, &other, &hello_stream(), Behaviour::CutAfter { chunks: 2 }).await;
     assert_eq!(content(&reply.text), "The tide ", "two models are never joined: {}", reply.text);
     assert!(!reply.text.contains("[DONE]"));
-    let sent: Value = serde_json::from_slice(&b.attempts()[1].body).unwrap();
+    let sent: Value = serde_json::from_slice(&b.attempts()[2].body).unwrap();
     assert_eq!(sent["messages"].as_array().unwrap().len(), 1);
 }
 

@@ -1,4 +1,5 @@
-//! A second attempt beside a slow first one: the first content wins, the other is cancelled, a budget bounds them.
+//! Objectives in time at work: a missed first token moves on, a second attempt beside a slow first one, the first content wins,
+//! the other is cancelled, a budget bounds them.
 
 use std::io::Write;
 
@@ -9,15 +10,48 @@ use crate::support::{Reply, chat, cloud_config, hello, hello_stream, settled_met
 
 /// Two targets of a route that hedges after 50 ms.
 async fn hedged(a: &ScriptedUpstream, b: &ScriptedUpstream, extra: &str) -> (Gateway, tempfile::TempPath) {
+    limited(a, b, "hedge_after_ms: 50", extra).await
+}
+
+/// Two targets of a route with `limits`, each expected to answer in 10 ms.
+async fn limited(
+    a: &ScriptedUpstream,
+    b: &ScriptedUpstream,
+    limits: &str,
+    extra: &str,
+) -> (Gateway, tempfile::TempPath) {
     let policy =
-        "version: 1\nroutes:\n  - {id: all, objective: in_order, candidates: ['*'], limits: {hedge_after_ms: 50}}\n";
+        format!("version: 1\nroutes:\n  - {{id: all, objective: in_order, candidates: ['*'], limits: {{{limits}}}}}\n");
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(policy.as_bytes()).unwrap();
     let path = file.into_temp_path();
     let config = cloud_config(&[a, b], &format!("policy: {{file: '{}'}}\n{extra}", path.display()));
-    let config =
-        config.replace("    model:", "    price: {input_usd_per_mtok: 1.0, output_usd_per_mtok: 1.0}\n    model:");
+    let config = config.replace(
+        "    model:",
+        "    price: {input_usd_per_mtok: 1.0, output_usd_per_mtok: 1.0}\n    latency: {ttft_ms: 10, tokens_per_s: 100}\n    model:",
+    );
     (Gateway::start(&config).await, path)
+}
+
+#[tokio::test]
+async fn a_missed_objective_moves_on_and_the_last_attempt_is_not_cut_by_it() {
+    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let (gateway, _policy) = limited(&a, &b, "ttft_slo_ms: 60", "").await;
+    a.set_default(Behaviour::SlowFirstToken);
+    b.set_default(Behaviour::SlowFirstToken);
+    let reading = tokio::spawn(Reply::of(chat(&gateway, &hello_stream())));
+    // The first is given up for the objective, long before its own limit of 1.5 s; the second goes on past it.
+    a.wait_ended(0).await;
+    b.wait_held(0).await;
+    gateway.wait_for_log("attempt failed").await;
+    for _ in 0..20 {
+        gateway.metrics().await;
+    }
+    b.release();
+    let reply = reading.await.unwrap();
+    assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "cloud/b"), "{}", reply.text);
+    assert_eq!(reply.header("x-tidegate-reason"), "rule=all; fallback=first_token_timeout");
+    assert!(reply.text.ends_with("data: [DONE]\n\n"));
 }
 
 #[tokio::test]
