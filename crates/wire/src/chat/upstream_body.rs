@@ -90,6 +90,17 @@ impl ChatRequest {
         messages
     }
 
+    /// The body as it came, but for a whole answer: without `stream` and `stream_options`.
+    #[must_use]
+    pub fn without_stream(&self) -> Vec<u8> {
+        let options = self.layout.stream_options.as_ref().map(|options| options.index);
+        let edit = |index: usize| match self.layout.stream == Some(index) || options == Some(index) {
+            true => Edit::Drop,
+            false => Edit::Keep,
+        };
+        rewrite(&self.body, 0..self.body.len(), &self.layout.spans, edit, None)
+    }
+
     fn with_usage(&self, options: &Nested) -> Vec<u8> {
         if options.is_null {
             return br#"{"include_usage":true}"#.to_vec();

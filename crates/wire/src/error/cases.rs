@@ -33,6 +33,8 @@ pub enum ErrorCase {
     ModelNotFound,
     AnswerNotFound,
     LearningOff,
+    OutboxEntryNotFound,
+    OutboxOff,
     MethodNotAllowed,
     BodyTimeout,
     BodyTooLarge,
@@ -42,6 +44,9 @@ pub enum ErrorCase {
     TooManyInFlight,
     LearningBusy,
     ShuttingDown,
+    OutboxExpired,
+    OutboxFull,
+    OutboxFailed,
     UpstreamRejected,
     UpstreamRateLimited,
     UpstreamFailed,
@@ -52,7 +57,7 @@ pub enum ErrorCase {
 
 impl ErrorCase {
     /// Every case, in order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidJson,
         Self::DuplicateField,
         Self::MissingField,
@@ -63,6 +68,8 @@ impl ErrorCase {
         Self::ModelNotFound,
         Self::AnswerNotFound,
         Self::LearningOff,
+        Self::OutboxEntryNotFound,
+        Self::OutboxOff,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
         Self::BodyTooLarge,
@@ -72,6 +79,9 @@ impl ErrorCase {
         Self::TooManyInFlight,
         Self::LearningBusy,
         Self::ShuttingDown,
+        Self::OutboxExpired,
+        Self::OutboxFull,
+        Self::OutboxFailed,
         Self::UpstreamRejected,
         Self::UpstreamRateLimited,
         Self::UpstreamFailed,
@@ -96,6 +106,8 @@ impl ErrorCase {
             Self::ModelNotFound => (404, InvalidRequest, "model_not_found", Fault::Caller),
             Self::AnswerNotFound => (404, InvalidRequest, "answer_not_found", Fault::Caller),
             Self::LearningOff => (404, InvalidRequest, "learning_off", Fault::Caller),
+            Self::OutboxEntryNotFound => (404, InvalidRequest, "outbox_entry_not_found", Fault::Caller),
+            Self::OutboxOff => (404, InvalidRequest, "outbox_off", Fault::Caller),
             Self::MethodNotAllowed => (405, InvalidRequest, "method_not_allowed", Fault::Caller),
             Self::BodyTimeout => (408, InvalidRequest, "body_timeout", Fault::Caller),
             Self::BodyTooLarge => (413, InvalidRequest, "body_too_large", Fault::Caller),
@@ -105,6 +117,9 @@ impl ErrorCase {
             Self::TooManyInFlight => (503, Server, ApiError::TOO_MANY_IN_FLIGHT, Fault::Gateway),
             Self::LearningBusy => (503, Server, "learning_busy", Fault::Gateway),
             Self::ShuttingDown => (503, Server, "shutting_down", Fault::Gateway),
+            Self::OutboxExpired => (504, Server, "outbox_expired", Fault::Gateway),
+            Self::OutboxFull => (507, Server, ApiError::OUTBOX_FULL, Fault::Gateway),
+            Self::OutboxFailed => (507, Server, ApiError::OUTBOX_FAILED, Fault::Gateway),
             Self::UpstreamRejected => (400, Upstream, "upstream_rejected", Fault::Upstream),
             Self::UpstreamRateLimited => (429, RateLimit, "upstream_rate_limited", Fault::Upstream),
             Self::UpstreamFailed => (502, Upstream, "upstream_failed", Fault::Upstream),
@@ -124,6 +139,10 @@ impl ErrorCase {
 impl ApiError {
     /// The code of [`Self::too_many_in_flight`].
     pub const TOO_MANY_IN_FLIGHT: &'static str = "too_many_in_flight";
+    /// The code of [`Self::outbox_full`].
+    pub const OUTBOX_FULL: &'static str = "outbox_full";
+    /// The code of [`Self::outbox_failed`].
+    pub const OUTBOX_FAILED: &'static str = "outbox_failed";
 
     /// A field or header holds what it cannot hold; `message` is a whole sentence.
     #[must_use]
@@ -177,6 +196,41 @@ impl ApiError {
     pub fn learning_busy() -> Self {
         let error = ErrorCase::LearningBusy.says("feedback cannot be written now");
         Self { retry_after_s: Some(IN_FLIGHT_RETRY_AFTER_S), ..error }
+    }
+
+    /// An id of the outbox that names nothing: never, or no longer, or nothing of this caller's.
+    #[must_use]
+    pub fn outbox_entry_not_found(id: &str) -> Self {
+        let id = cut(id, ECHO_BYTES_MAX);
+        let message = format!("there is no entry `{id}` in the outbox: it never was, was deleted, or its time is over");
+        ErrorCase::OutboxEntryNotFound.says(message).with_param("id")
+    }
+
+    /// The outbox, where there is none; `reason` is a clause that says why.
+    #[must_use]
+    pub fn outbox_off(reason: &str) -> Self {
+        ErrorCase::OutboxOff.says(format!("there is no outbox: {}", cut(reason, LIST_ITEM_BYTES_MAX)))
+    }
+
+    /// No target could answer for as long as the request could wait; `last` says why not the last time.
+    #[must_use]
+    pub fn outbox_expired(last: &str) -> Self {
+        let last = cut(last, LIST_BYTES_MAX);
+        ErrorCase::OutboxExpired
+            .says(format!("the request could not be answered in the time it may wait; at last: {last}"))
+    }
+
+    /// A request that cannot be answered now, for which the outbox has no room; both reasons are whole clauses.
+    #[must_use]
+    pub fn outbox_full(reason: &str, now: &str) -> Self {
+        let (reason, now) = (cut(reason, LIST_ITEM_BYTES_MAX), cut(now, LIST_BYTES_MAX));
+        ErrorCase::OutboxFull.says(format!("the request cannot be kept for later: {reason}. Now: {now}"))
+    }
+
+    /// The outbox cannot be read or written.
+    #[must_use]
+    pub fn outbox_failed() -> Self {
+        ErrorCase::OutboxFailed.says("the outbox cannot be read or written; the log of the gateway says why")
     }
 
     /// The address exists for another method; `allowed` names it.

@@ -114,6 +114,23 @@ proptest! {
     }
 
     #[test]
+    fn a_whole_answer_is_asked_for_by_leaving_two_members_out(
+        mut members in unknown_members().prop_map(tight),
+        at in any::<[prop::sample::Index; 2]>(),
+    ) {
+        members.push("\"model\":\"m\"".to_owned());
+        members.push(MESSAGES.trim_ascii().to_owned());
+        let expected = format!("{{{}}}", members.join(","));
+        members.insert(at[0].index(members.len() + 1), "\"str\\u0065am\" : true".to_owned());
+        members.insert(at[1].index(members.len() + 1), "\"stream_options\":{\"include_usage\":true}".to_owned());
+        let request = ChatRequest::parse(format!("{{{}}}", members.join(",")).into()).unwrap();
+        let body = String::from_utf8(request.without_stream()).unwrap();
+        prop_assert_eq!(&body, &expected);
+        let again = ChatRequest::parse(body.into()).unwrap();
+        prop_assert!(!again.stream() && again.without_stream() == expected.as_bytes());
+    }
+
+    #[test]
     fn chunks_lose_nothing_but_usage(mut members in unknown_members().prop_map(tight), at in any::<prop::sample::Index>()) {
         let data = format!("{{{}}}", members.join(","));
         prop_assert_eq!(ChatChunk::parse(data.as_bytes()).unwrap().without_usage(), None);
