@@ -191,7 +191,8 @@ impl Compiler {
         let (limits, max_attempts, hedge_after) = self.limits(&format!("{path}.limits"), &route.limits);
         let when_none = self.when_none(&format!("{path}.when_none"), &route.when_none, &limits);
         let objective = objective.unwrap_or_default();
-        Route { id, when, candidates, require, objective, limits, max_attempts, hedge_after, when_none }
+        let respond_async = route.respond_async.unwrap_or(false);
+        Route { id, when, candidates, require, objective, limits, max_attempts, hedge_after, when_none, respond_async }
     }
 
     fn number(&mut self, path: String, value: Option<f64>, range: (f64, f64)) -> Option<f64> {

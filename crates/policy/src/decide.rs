@@ -110,6 +110,7 @@ fn routed(policy: &Policy, route: &Route, placement: Placement, values: &Values<
     let bounds = Bounds { attempts_max: route.max_attempts, ttft_deadline };
     let mut plan = Plan::new(placement, rule, candidates, bounds);
     (plan.stay, plan.relaxed, plan.hedge_after) = (stay, relaxed, route.hedge_after);
+    plan.respond_async = route.respond_async;
     if plan.attempts().is_empty()
         && let WhenNone::RefuseWith(message) = &route.when_none
     {

@@ -78,6 +78,9 @@ pub struct RouteDocument {
     pub limits: LimitsDocument,
     /// What to do when no candidate qualifies.
     pub when_none: WhenNoneDocument,
+    /// Whether a request that cannot be answered now is kept and answered later, as if its caller had sent
+    /// `Prefer: respond-async`; false when absent. Its caller gets 202 with an id instead of an error.
+    pub respond_async: Option<bool>,
 }
 
 /// The limits of a route. A value that cannot be predicted does not meet a limit.
@@ -208,6 +211,8 @@ pub struct ExpectDocument {
     pub dropped: BTreeMap<String, String>,
     /// Part of the message with which the request is refused.
     pub refused: Option<String>,
+    /// Whether it is kept for later where it cannot be answered now.
+    pub respond_async: Option<bool>,
 }
 
 /// The value of a fact in a test: text, a number, true or false, null for absent, or a list of words.

@@ -136,6 +136,29 @@ impl DropReason {
         "beyond_max_attempts",
     ];
 
+    /// Whether time alone may take it away while every target is reachable: what is measured, what is spent, and what
+    /// conditions say of the moment change, what the request is and needs does not.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::RequirementNotMet { .. } | Self::OverBudget { .. } => true,
+            Self::OverLimit { limit, .. } => matches!(limit, Limit::Ttft | Limit::Total),
+            // States of targets, which the question leaves aside, and what only another policy or request would change.
+            Self::Down(_)
+            | Self::Downloading
+            | Self::BreakerOpen
+            | Self::Locality { .. }
+            | Self::Provider { .. }
+            | Self::Region { .. }
+            | Self::Unredacted { .. }
+            | Self::NotTheModelAsked
+            | Self::NotACandidate
+            | Self::LacksCapability(_)
+            | Self::ContextTooSmall { .. }
+            | Self::BeyondMaxAttempts { .. } => false,
+        }
+    }
+
     /// A short stable word, for metrics, tests and `/v1/route`.
     #[must_use]
     pub fn code(&self) -> &'static str {

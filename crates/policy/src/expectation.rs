@@ -76,11 +76,12 @@ fn difference(what: &str, expected: &str, found: String) -> Difference {
 
 impl ExpectDocument {
     fn is_empty(&self) -> bool {
-        let Self { target, attempts, placement, placement_rules, rule, dropped, refused } = self;
+        let Self { target, attempts, placement, placement_rules, rule, dropped, refused, respond_async } = self;
         let lists = [attempts, placement, placement_rules];
         target.is_none()
             && rule.is_none()
             && refused.is_none()
+            && respond_async.is_none()
             && dropped.is_empty()
             && lists.iter().all(|list| list.is_none())
     }
@@ -119,6 +120,9 @@ impl ExpectDocument {
             let said = plan.refusal().map_or_else(|| format!("a plan: {first}"), str::to_owned);
             found.push(difference("refused", expected, said));
         }
+        if let Some(expected) = self.respond_async.filter(|expected| *expected != plan.respond_async()) {
+            found.push(difference("respond_async", &expected.to_string(), plan.respond_async().to_string()));
+        }
         found
     }
 
@@ -145,6 +149,9 @@ impl ExpectDocument {
         }
         for (id, expected) in &self.dropped {
             differences.push(difference(&format!("dropped.{id}"), expected, found()));
+        }
+        if let Some(expected) = self.respond_async.filter(|expected| *expected) {
+            differences.push(difference("respond_async", &expected.to_string(), found()));
         }
         differences
     }

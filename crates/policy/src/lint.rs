@@ -42,6 +42,14 @@ impl Policy {
         problems
     }
 
+    /// Warnings for a gateway that keeps nothing for later.
+    #[must_use]
+    pub fn lint_respond_async(&self) -> Vec<Problem> {
+        let wanting = self.routes.iter().enumerate().filter(|(_, route)| route.respond_async);
+        let message = "has no effect: outbox.enabled is false in the configuration";
+        wanting.map(|(n, _)| Problem::warning(format!("routes[{n}].respond_async"), message)).collect()
+    }
+
     /// Routes behind one that always matches, or behind one with the same condition.
     fn never_matching(&self, problems: &mut Vec<Problem>) {
         for (n, route) in self.routes.iter().enumerate() {

@@ -144,6 +144,7 @@ pub struct Plan {
     pub(crate) relaxed: Option<Limit>,
     pub(crate) refusal: Option<Arc<str>>,
     pub(crate) hedge_after: Option<Duration>,
+    pub(crate) respond_async: bool,
 }
 
 /// How many attempts a plan may hold, and how long each but the last may wait for its first token.
@@ -185,6 +186,7 @@ impl Plan {
             relaxed: None,
             refusal: None,
             hedge_after: None,
+            respond_async: false,
         }
     }
 
@@ -252,6 +254,12 @@ impl Plan {
     #[must_use]
     pub fn hedge_after(&self) -> Option<Duration> {
         self.hedge_after
+    }
+
+    /// Whether the route wants a request that cannot be answered now to be kept for later.
+    #[must_use]
+    pub fn respond_async(&self) -> bool {
+        self.respond_async
     }
 
     /// The short form of the account for `x-tidegate-reason`: `rule=<id>`, and what narrowed the placement.

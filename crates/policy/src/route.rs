@@ -115,6 +115,8 @@ pub(crate) struct Route {
     pub(crate) max_attempts: usize,
     pub(crate) hedge_after: Option<Duration>,
     pub(crate) when_none: WhenNone,
+    /// Whether what cannot be answered now is to be kept for later.
+    pub(crate) respond_async: bool,
 }
 
 impl Route {

@@ -125,6 +125,13 @@ pub enum TargetState {
 }
 
 impl TargetState {
+    /// Whether a request that is sent now is expected to be answered now. A worker that would be started for it counts, one
+    /// that others are waiting for does not.
+    #[must_use]
+    pub fn can_answer(&self) -> bool {
+        matches!(self, Self::Ready | Self::Cold)
+    }
+
     /// The word used in `/readyz` and `/v1/route`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {

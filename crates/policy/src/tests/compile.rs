@@ -135,6 +135,59 @@ fn a_refusal_is_no_way_round_what_else_is_expected() {
 }
 
 #[test]
+fn whether_a_route_wants_it_kept_for_later_is_expected_like_all_else() {
+    let of = |wants: &str, expected: bool| {
+        let text = format!(
+            "version: 1\nroutes: [{{id: a{wants}}}]\ntests: [{{name: n, expect: {{respond_async: {expected}}}}}]\n"
+        );
+        let policy = policy(&text);
+        (policy.tests()[0].run(&policy, Facts::default(), &[]), policy.lint_respond_async())
+    };
+    for (wants, expected) in [("", false), (", respond_async: false", false), (", respond_async: true", true)] {
+        let (differences, warnings) = of(wants, expected);
+        assert!(differences.is_empty(), "{wants} {differences:?}");
+        assert_eq!(
+            warnings.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(),
+            match expected {
+                true => vec!["routes[0].respond_async"],
+                false => vec![],
+            }
+        );
+        assert_eq!(of(wants, !expected).0[0].what, "respond_async");
+    }
+    let refused = policy(
+        "version: 1\nroutes: [{id: a, respond_async: true}]\ntest_targets: [{id: x/y, locality: cloud}]\ntests:\n  - name: n\n    facts: {request.privacy: restricted, request.mode: only_in_cloud}\n    expect: {refused: never leaves, respond_async: true}\n",
+    );
+    assert_eq!(refused.tests()[0].run(&refused, Facts::default(), &[]).len(), 1, "what contradicts itself is not kept");
+}
+
+/// What is measured, spent or a matter of the moment may change; what the request is does not.
+#[test]
+fn time_alone_takes_few_reasons_away() {
+    let over = |limit| DropReason::OverLimit { limit, expected: None, allowed: 1.0 };
+    for reason in [
+        DropReason::RequirementNotMet { failed: None },
+        DropReason::OverBudget { expected: None, remaining: 0.0 },
+        over(Limit::Ttft),
+        over(Limit::Total),
+    ] {
+        assert!(reason.may_pass(), "{reason:?}");
+    }
+    let locality = Locality::Cloud;
+    for reason in [
+        DropReason::Locality { cause: PlacementCause::Privacy, locality },
+        DropReason::NotTheModelAsked,
+        DropReason::NotACandidate,
+        DropReason::LacksCapability("tools"),
+        DropReason::ContextTooSmall { needed: 2, window: 1 },
+        over(Limit::Cost),
+        over(Limit::Quality),
+    ] {
+        assert!(!reason.may_pass(), "{reason:?}");
+    }
+}
+
+#[test]
 fn globs_match_whole_ids() {
     let cases = [
         ("*", "a/b", true),
