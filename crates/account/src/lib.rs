@@ -1,14 +1,18 @@
-//! What is remembered of traffic: metrics, and labels to learn from.
+//! What is remembered of traffic: metrics, labels to learn from, and requests that are answered later.
 //!
-//! Knows no HTTP and no prompt: a [`Settlement`] carries names, numbers and closed lists only.
+//! Knows no HTTP and no prompt: a [`Settlement`] carries names, numbers and closed lists only, and what [`outbox`] keeps is
+//! bytes to it.
 
 pub mod labels;
 mod metrics;
+pub mod outbox;
+mod outbox_metrics;
 mod policy_metrics;
 mod settlement;
 mod signals_metrics;
 
 pub use metrics::{Metrics, MetricsError, WORKER_STATES};
+pub use outbox_metrics::OutboxResult;
 pub use policy_metrics::ShadowDifference;
 pub use settlement::{AttemptMade, RequestOutcome, Settlement};
 pub use signals_metrics::SignalsOutcome;

@@ -4,7 +4,8 @@
 
 use policy::TargetId;
 use prometheus::{
-    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::Settlement;
@@ -51,6 +52,10 @@ pub struct Metrics {
     pub(crate) scan_findings: IntCounterVec,
     pub(crate) classifier_up: IntGauge,
     pub(crate) learning_records: IntGaugeVec,
+    pub(crate) outbox_entries: IntGaugeVec,
+    pub(crate) outbox_bytes: IntGauge,
+    pub(crate) outbox_oldest_age: Gauge,
+    pub(crate) outbox_results: IntCounterVec,
 }
 
 impl Metrics {
@@ -82,6 +87,13 @@ impl Metrics {
         registry.register(Box::new(policy_generation.clone()))?;
         let classifier_up = IntGauge::new("tidegate_classifier_up", "1 while requests are classified, else 0.")?;
         registry.register(Box::new(classifier_up.clone()))?;
+        let outbox_bytes = IntGauge::new("tidegate_outbox_bytes", "Bytes of requests and answers in the outbox.")?;
+        registry.register(Box::new(outbox_bytes.clone()))?;
+        let outbox_oldest_age = Gauge::new(
+            "tidegate_outbox_oldest_age_seconds",
+            "Age of the oldest request in the outbox that is not finished; 0 without one.",
+        )?;
+        registry.register(Box::new(outbox_oldest_age.clone()))?;
         gauge("tidegate_build_info", "Always 1; the version is the label.", &["version"])?
             .with_label_values(&[version])
             .set(1);
@@ -195,6 +207,14 @@ impl Metrics {
                 "Answers and outcomes since the start, by what became of them: written, overflowed (the queue was full), failed.",
                 &["result"],
             )?,
+            outbox_entries: gauge("tidegate_outbox_entries", "Entries of the outbox, by their state.", &["state"])?,
+            outbox_results: counter(
+                "tidegate_outbox_results_total",
+                "What became of requests for the outbox: accepted, refused (no room), completed, failed, expired, deleted (before they were finished).",
+                &["result"],
+            )?,
+            outbox_bytes,
+            outbox_oldest_age,
             policy_generation,
             in_flight,
             registry,

@@ -25,11 +25,13 @@ pub enum RequestOutcome {
     CallerGone,
     /// The gateway itself failed.
     GatewayFailed,
+    /// Nobody could answer now; the request is kept in the outbox and tried (again) later.
+    Deferred,
 }
 
 impl RequestOutcome {
     /// Every outcome, for documentation and tests.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Answered,
         Self::RejectedByTarget,
         Self::Invalid,
@@ -39,6 +41,7 @@ impl RequestOutcome {
         Self::Interrupted,
         Self::CallerGone,
         Self::GatewayFailed,
+        Self::Deferred,
     ];
 
     /// The label value.
@@ -54,6 +57,7 @@ impl RequestOutcome {
             Self::Interrupted => "interrupted",
             Self::CallerGone => "caller_gone",
             Self::GatewayFailed => "gateway_failed",
+            Self::Deferred => "deferred",
         }
     }
 }

@@ -1,0 +1,97 @@
+//! The file of the outbox: its table, its version, how it is opened.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::OutboxError;
+
+/// Counts up with every change of the table; in the file as `user_version`.
+pub(super) const SCHEMA_VERSION: i64 = 1;
+/// How long another process's write is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `size` counts what `bytes_max` limits. `expires_ms` is when a waiting entry expires and a finished one is removed.
+const TABLE: &str = "
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'completed', 'failed', 'expired')),
+    caller TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL,
+    finished_ms INTEGER,
+    sends INTEGER NOT NULL DEFAULT 0,
+    interrupted INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    envelope TEXT NOT NULL,
+    body BLOB NOT NULL,
+    answer BLOB
+) STRICT;
+CREATE INDEX entries_by_state ON entries (state, seq, due_ms, created_ms, expires_ms, size);
+";
+
+/// What is removed is overwritten and given back to the disk. Auto-vacuum has to be chosen before there is a table.
+const PRAGMAS: &str = "
+PRAGMA auto_vacuum = FULL;
+PRAGMA journal_mode = DELETE;
+PRAGMA synchronous = EXTRA;
+PRAGMA secure_delete = ON;
+PRAGMA temp_store = MEMORY;
+";
+
+/// Opens the file for writing and makes it and its folder where they are not there, for their owner alone.
+pub(super) fn open(folder: &Path, file: &Path) -> Result<Connection, OutboxError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // One that was there already may be open to others; this fails for one that is somebody else's.
+    set_permissions(folder, Permissions::from_mode(0o700))?;
+    // SQLite would make it readable for others, and gives its journal the mode of the file.
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(file)?
+        .set_permissions(Permissions::from_mode(0o600))?;
+    let mut connection = connect(file)?;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    match version(&transaction)? {
+        0 => {
+            transaction.execute_batch(TABLE)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
+        SCHEMA_VERSION => {}
+        found => return Err(OutboxError::Newer { found, known: SCHEMA_VERSION }),
+    }
+    transaction.commit()?;
+    // The file's own entry in its folder has to be on the disk too before anything is said to be kept.
+    std::fs::File::open(folder)?.sync_all()?;
+    Ok(connection)
+}
+
+/// Opens a file that is there.
+pub(super) fn attach(file: &Path) -> Result<Connection, OutboxError> {
+    let connection = connect(file)?;
+    match version(&connection)? {
+        SCHEMA_VERSION => Ok(connection),
+        found => Err(OutboxError::Newer { found, known: SCHEMA_VERSION }),
+    }
+}
+
+fn connect(file: &Path) -> Result<Connection, OutboxError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch(PRAGMAS)?;
+    Ok(connection)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
