@@ -115,6 +115,9 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, 
             if let Some(learning) = &gateway.learning {
                 gateway.metrics.show_labels(learning.store().counts());
             }
+            if let Ok(outbox) = &gateway.outbox {
+                outbox.show(&gateway.metrics);
+            }
             let body = gateway.metrics.render().unwrap_or_default().into();
             // Only a caller that left makes this fail.
             let _ = reply::write_body(session, StatusCode::OK, METRICS_TYPE, body, |_| Ok(())).await;

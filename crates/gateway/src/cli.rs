@@ -49,6 +49,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: LabelsAction,
     },
+    /// Requests that are answered later, and their answers
+    Outbox {
+        #[command(subcommand)]
+        action: OutboxAction,
+    },
     /// The engine, models and libraries on this machine
     Artifacts {
         #[command(subcommand)]
@@ -153,6 +158,26 @@ pub(crate) enum LabelsAction {
         /// Also those of requests that stay on the device (confidential and restricted)
         #[arg(long)]
         confidential: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OutboxAction {
+    /// The newest entries and why they are not answered
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        count: u32,
+    },
+    /// One entry with its answer, as JSON
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Remove an entry with all that is kept of it; a running gateway stops sending it within a second or two
+    Delete {
+        /// Its id
+        id: String,
     },
 }
 

@@ -18,6 +18,7 @@ use crate::classifier::{self, Source};
 use crate::config::{Config, LlamaCppConfig, ModelSource, ProviderConfig, TargetConfig};
 use crate::gateway::Gateway;
 use crate::learning::Learning;
+use crate::outbox::Outbox;
 use crate::policies::{Context as PolicyContext, Policies};
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
@@ -94,6 +95,7 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
     let mut gateway =
         Gateway::new(config, Dispatcher::new(targets, hedging), metrics, workers, policies, signals, token_counts);
     gateway.learning = learning;
+    gateway.outbox = outbox(&gateway.config, artifacts.store.home().path()).await;
     Ok(gateway)
 }
 
@@ -103,6 +105,17 @@ fn learning(config: &Config, home: &Path) -> Option<Learning> {
         config.targets.iter().map(|target| (target.id().clone(), target.classified_as.model.clone())).collect();
     let opened = config.learning.enabled.then(|| Learning::open(config.learning.clone(), home, models))?;
     opened.map_err(|error| warn!(error = %error, "nothing is learnt from traffic")).ok()
+}
+
+/// The outbox, or why there is none. A gateway that keeps nothing for later serves all the same.
+async fn outbox(config: &Config, home: &Path) -> Result<Arc<Outbox>, String> {
+    if !config.outbox.enabled {
+        return Err("outbox.enabled is false in the configuration".to_owned());
+    }
+    let (config, home) = (config.outbox, home.to_owned());
+    let opened = tokio::task::spawn_blocking(move || Outbox::open(config, &home).map_err(|error| error.to_string()));
+    let opened = opened.await.map_err(|error| error.to_string()).flatten();
+    opened.map(Arc::new).inspect_err(|reason| warn!(reason, "nothing is kept for later"))
 }
 
 /// The engine, once for all local targets: where it is, or why it cannot be had. Not looked for when nobody needs it.

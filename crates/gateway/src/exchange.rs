@@ -1,19 +1,18 @@
 //! The way of a request: one function that reads like the table in ARCHITECTURE.md, a callee for each stage.
 
-use std::time::Instant;
-
 use account::RequestOutcome;
 use dispatch::{Answer, Content, Journal};
 use pingora_core::protocols::http::ServerSession;
-use policy::{Plan, Rule, decide};
+use policy::Plan;
 use wire::{ApiError, ChatRequest, Usage};
 
+use crate::decision::Decision;
 use crate::gateway::Gateway;
 use crate::learning::Reading;
 use crate::reply::{self, Labels};
 use crate::rescue;
 use crate::settle::Settling;
-use crate::{facts, intake, policies, until_gone};
+use crate::{intake, outbox, until_gone};
 
 /// Answers one chat completion on `session`, whose header has been read. Settled exactly once, on every way out.
 pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
@@ -29,57 +28,44 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
     settling.stream(request.stream());
-    // enrich
-    let mut signalled = gateway.signals.read(&request, &gateway.metrics).await;
-    let features = signalled.features.take();
-    let deciding = Instant::now();
-    let in_force = gateway.policies.in_force();
-    let stickiness = in_force.policy().stickiness();
-    let mut gathered = match facts::gather(gateway, stickiness, &session.req_header().headers, &request, signalled) {
-        Ok(gathered) => gathered,
+    // enrich, decide
+    let decided = Decision::of(gateway, &session.req_header().headers, &request, None).await;
+    let mut decision = match decided {
+        Ok(decision) => decision,
         Err(error) => return refuse(session, &mut settling, *error).await,
     };
-    gateway.token_counts.count(&request, &mut gathered.targets).await;
-    // decide; the class holds for the conversation even if this request comes to nothing
-    if gathered.class() > gateway.config.privacy {
-        gateway.conversations.remember(&gathered.thread, gathered.class(), None, stickiness.ttl, deciding);
+    settling.routed(decision.took);
+    let outbox = outbox::wanted(gateway, &session.req_header().headers, &decision.plan);
+    if let Some(outbox) = outbox
+        && decision.answering_now().next().is_none()
+        && decision.answering_later().is_some()
+    {
+        let error = decision.nobody_now();
+        return outbox::defer(gateway, outbox, session, &mut settling, &decision, &request, &error).await;
     }
-    let decided = decide(in_force.policy(), &gathered.facts, &gathered.targets);
-    policies::compare(&in_force, &gathered.facts, &gathered.targets, &decided, &gateway.metrics);
-    let plan = match rescue::refused(decided, &gathered.targets) {
-        Ok(plan) => plan,
-        Err(error) => return refuse(session, &mut settling, *error).await,
-    };
-    settling.routed(deciding.elapsed());
-    let asked = gateway.learning.as_ref().map(|learning| (learning, learning.asked(&request, &gathered, features)));
+    let asking = decision.asking(gateway, &request);
     // execute
     let journal = settling.journal();
     let due = settling.begun() + gateway.config.limits.total_timeout;
-    let executed = until_gone(session, gateway.dispatcher.execute(&plan, &request, &journal, due.into())).await;
+    let plan = &decision.plan;
+    let executed = until_gone(session, gateway.dispatcher.execute(plan, &request, &journal, due.into())).await;
     // relay
     match executed {
         None => settling.end(RequestOutcome::CallerGone),
         Some(Err(failure)) => {
-            let error = rescue::failure(&failure, &plan, &journal.records());
-            refuse(session, &mut settling, error).await;
+            let error = rescue::failure(&failure, plan, &journal.records());
+            let may_pass = journal.records().iter().any(|record| outbox::may_pass(record.outcome));
+            match outbox.filter(|_| may_pass) {
+                Some(outbox) => {
+                    outbox::defer(gateway, outbox, session, &mut settling, &decision, &request, &error).await;
+                }
+                None => refuse(session, &mut settling, error).await,
+            }
         }
         Some(Ok(answer)) => {
-            let target = answer.target.clone();
-            let reading = asked.as_ref().and_then(|(learning, asked)| learning.reading(asked));
-            let rated_as = request_id.to_owned();
-            // Before the last byte is written: the caller may send its next turn at once.
-            let remember = |usage: Option<Usage>| {
-                let read = usage.map_or(gathered.facts.request.prompt_tokens, |usage| usage.prompt_tokens);
-                if let Some((learning, asked)) = asked {
-                    learning.answered(asked, &rated_as, &target);
-                }
-                let (answered, now) = (Some((target, read)), Instant::now());
-                gateway.conversations.remember(&gathered.thread, gathered.class(), answered, stickiness.ttl, now);
-                if let (Rule::Route { id, .. }, Some(usage)) = (plan.rule(), usage) {
-                    gateway.history.answered(id, usage.completion_tokens, request.max_tokens());
-                }
-            };
-            relay(session, &plan, answer, &mut settling, reading, remember).await;
+            let (target, reading) = (answer.target.clone(), asking.reading());
+            let remember = |usage| decision.answered(gateway, &request, asking, request_id, &target, usage);
+            relay(session, plan, answer, &mut settling, reading, remember).await;
         }
     }
     // settle: when `settling` is dropped
@@ -136,7 +122,7 @@ async fn relay(
 }
 
 /// `x-tidegate-reason`: the rule, and how the first attempt failed when another answered.
-fn reason(plan: &Plan, journal: &Journal) -> String {
+pub(crate) fn reason(plan: &Plan, journal: &Journal) -> String {
     let reason = plan.reason();
     match journal.fallback_from() {
         Some(outcome) => format!("{reason}; fallback={}", outcome.as_str()),
@@ -145,7 +131,7 @@ fn reason(plan: &Plan, journal: &Journal) -> String {
 }
 
 /// Answers with an error and settles accordingly.
-async fn refuse(session: &mut ServerSession, settling: &mut Settling<'_>, error: ApiError) {
+pub(crate) async fn refuse(session: &mut ServerSession, settling: &mut Settling<'_>, error: ApiError) {
     let delivered = reply::error(session, settling.request_id(), &error).await;
     settling.end(if delivered { rescue::outcome(&error) } else { RequestOutcome::CallerGone });
 }

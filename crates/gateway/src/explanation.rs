@@ -34,6 +34,8 @@ pub(crate) struct Explanation {
     refusal: Option<String>,
     /// Planned; nothing acts on it yet.
     hedge_after_ms: Option<u128>,
+    /// Whether the route wants a request that cannot be answered now to be kept for later.
+    respond_async: bool,
     attempts: Vec<Kept>,
     dropped: Vec<Left>,
 }
@@ -129,6 +131,7 @@ impl Explanation {
             relaxed: plan.relaxed().map(policy::Limit::as_str),
             refusal: plan.refusal().map(str::to_owned),
             hedge_after_ms: plan.hedge_after().map(|after| after.as_millis()),
+            respond_async: plan.respond_async(),
             attempts: kept.collect(),
             dropped: left.collect(),
         }
@@ -175,6 +178,7 @@ impl fmt::Display for Explanation {
             ("relaxed", self.relaxed.map(str::to_owned)),
             ("refusal", self.refusal.clone()),
             ("hedge", self.hedge_after_ms.map(|after| format!("after {after} ms (planned; not acted on yet)"))),
+            ("later", self.respond_async.then(|| "what cannot be answered now is kept".to_owned())),
         ];
         for (name, note) in notes {
             note.iter().try_for_each(|note| writeln!(f, "{name:<11}{note}"))?;

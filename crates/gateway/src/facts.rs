@@ -6,13 +6,13 @@ use ::signals::Reader;
 use bytes::Bytes;
 use http::HeaderMap;
 use policy::{
-    Api, CallerFacts, Capabilities, ConversationFacts, Facts, ModelAsked, Privacy, RequestFacts, Stickiness, StickyBy,
-    TargetFacts,
+    Api, CallerFacts, Capabilities, ConversationFacts, Facts, Mode, ModelAsked, Privacy, RequestFacts, Stickiness,
+    StickyBy, TargetFacts,
 };
 use wire::{ApiError, ChatRequest, ResponseFormat};
 
 use crate::claims::Claims;
-use crate::config::Config;
+use crate::config::{Claim, Config};
 use crate::conversation::Thread;
 use crate::gateway::Gateway;
 use crate::moment;
@@ -26,14 +26,49 @@ pub(crate) struct Gathered {
     pub thread: Thread,
 }
 
+/// What held for a request when it was put aside, and holds for as long as it is kept, whatever the configuration says and
+/// whatever is forgotten meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Floor {
+    /// Of the request itself.
+    pub privacy: Privacy,
+    /// The strictest of its conversation.
+    pub conversation: Option<Privacy>,
+    /// Where it was to run; only an `only_*` mode holds.
+    pub mode: Mode,
+}
+
+impl Floor {
+    /// Tightens the facts of a request that is decided anew; loosens none.
+    ///
+    /// # Errors
+    /// 400 when what was demanded then excludes what is demanded now.
+    fn hold(&self, request: &mut RequestFacts, conversation: &mut ConversationFacts) -> Result<(), Box<ApiError>> {
+        request.privacy = request.privacy.max(self.privacy);
+        conversation.strictest_privacy = conversation.strictest_privacy.max(self.conversation);
+        request.mode = request.mode.combine(self.mode).map_err(|error| {
+            let message = format!("the request was kept when {}: {error}", self.mode.as_str());
+            Box::new(ApiError::contradiction(&message, Claim::Mode.header()))
+        })?;
+        Ok(())
+    }
+}
+
 impl Gathered {
     /// The privacy class that holds: the stricter of what the request says and what its conversation was.
     pub(crate) fn class(&self) -> Privacy {
         self.facts.effective_privacy()
     }
+
+    /// What has to hold for this request as long as it is kept.
+    pub(crate) fn floor(&self) -> Floor {
+        let Facts { request, conversation, .. } = &self.facts;
+        Floor { privacy: request.privacy, conversation: conversation.strictest_privacy, mode: request.mode }
+    }
 }
 
-/// Reads the claims of a request and looks up the rest. Changes nothing but the time at which the conversation was used.
+/// Reads the claims of a request and looks up the rest; `floor` is what held for one that was kept. Changes nothing but the
+/// time at which the conversation was used.
 ///
 /// # Errors
 /// 400 naming the header or field at fault; 404 for a model name that no target can have.
@@ -43,6 +78,7 @@ pub(crate) fn gather(
     headers: &HeaderMap,
     request: &ChatRequest,
     signalled: Signalled,
+    floor: Option<&Floor>,
 ) -> Result<Gathered, Box<ApiError>> {
     let config = &gateway.config;
     let claims = Claims::read(headers, request, &config.trust.anonymous)?;
@@ -54,6 +90,9 @@ pub(crate) fn gather(
     let mut conversation = gateway.conversations.recall(&thread, stickiness.ttl, Instant::now());
     if stickiness.by == StickyBy::Session && claims.session.is_none() {
         conversation = ConversationFacts { strictest_privacy: conversation.strictest_privacy, ..Default::default() };
+    }
+    if let Some(floor) = floor {
+        floor.hold(&mut request_facts, &mut conversation)?;
     }
     let facts = Facts {
         request: request_facts,
@@ -164,6 +203,32 @@ mod tests {
         assert_eq!(facts.tags, ["a", "b", "c"]);
         // Nine characters and three messages, one image, and `{}` of the tools.
         assert_eq!(facts.prompt_tokens, 3 + 3 * 4 + 1000 + 1);
+    }
+
+    #[test]
+    fn what_held_for_a_kept_request_is_never_loosened() {
+        let floor = |privacy, conversation, mode| Floor { privacy, conversation, mode };
+        let held = |floor: &Floor, mode, privacy, before| {
+            let mut request = RequestFacts { mode, privacy, ..RequestFacts::default() };
+            let mut conversation = ConversationFacts { strictest_privacy: before, ..ConversationFacts::default() };
+            floor
+                .hold(&mut request, &mut conversation)
+                .map(|()| (request.mode, request.privacy, conversation.strictest_privacy))
+        };
+        let strict = floor(Privacy::Confidential, Some(Privacy::Restricted), Mode::OnlyOnDevice);
+        let loose = floor(Privacy::Public, None, Mode::PreferInCloud);
+        for before in [None, Some(Privacy::Internal), Some(Privacy::Restricted)] {
+            let held = held(&strict, Mode::PreferInCloud, Privacy::Public, before).unwrap();
+            assert_eq!(held, (Mode::OnlyOnDevice, Privacy::Confidential, Some(Privacy::Restricted)));
+        }
+        let now = (Mode::PreferOnDevice, Privacy::Restricted, Some(Privacy::Confidential));
+        assert_eq!(
+            held(&loose, now.0, now.1, now.2).unwrap(),
+            now,
+            "a preference of then does not hold, a class of now does"
+        );
+        let error = held(&strict, Mode::OnlyInCloud, Privacy::Public, None).unwrap_err();
+        assert_eq!((error.status, error.param.as_deref()), (400, Some("x-tidegate-mode")));
     }
 
     #[test]

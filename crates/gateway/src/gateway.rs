@@ -15,6 +15,7 @@ use crate::conversation::Conversations;
 use crate::history::History;
 use crate::learning::Learning;
 use crate::moment::LocalClock;
+use crate::outbox::Outbox;
 use crate::policies::{self, Context, Policies};
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
@@ -33,6 +34,8 @@ pub(crate) struct Gateway {
     pub clock: LocalClock,
     /// `None` where nothing is learnt.
     pub learning: Option<Learning>,
+    /// What is kept for later, or why nothing is.
+    pub outbox: Result<Arc<Outbox>, String>,
     pub in_flight: Arc<Semaphore>,
     /// Unix time of the start, in seconds; the `created` of every model.
     pub started_s: u64,
@@ -66,6 +69,7 @@ impl Gateway {
             token_counts,
             clock: LocalClock::default(),
             learning: None,
+            outbox: Err("it was not opened".to_owned()),
             in_flight,
             started_s,
             draining: AtomicBool::new(false),

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use http::uri::Authority;
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::timeout;
 use wire::ApiError;
@@ -62,4 +63,30 @@ pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), Box<ApiError>> {
     }
     let message = "requests of web pages are answered only for pages of this machine";
     Err(Box::new(ApiError::invalid_value("origin", message)))
+}
+
+/// Refuses requests that were made for another host. A page may have its own name point to this machine after it was loaded
+/// (DNS rebinding); what it reads then is of its own origin to the browser, which names none on a GET. For addresses under which a
+/// GET tells something private, on a listener of this machine alone.
+///
+/// # Errors
+/// 400 naming the header, for a host that is neither an address, nor `localhost`, nor a name without dots.
+pub(crate) fn check_host(header: &pingora_http::RequestHeader) -> Result<(), Box<ApiError>> {
+    let said = header.headers.get("host").map(|host| host.to_str().unwrap_or_default());
+    // HTTP/2 has it in the address.
+    let said = said.or(header.uri.authority().map(Authority::as_str)).unwrap_or_default();
+    let host = said.parse::<Authority>().ok().map(|authority| authority.host().to_ascii_lowercase());
+    let is_own = |host: &str| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let host = host.trim_end_matches('.');
+        bare.parse::<std::net::IpAddr>().is_ok()
+            || host.ends_with(".localhost")
+            || !host.is_empty() && !host.contains('.')
+    };
+    if host.as_deref().is_some_and(is_own) {
+        return Ok(());
+    }
+    let message =
+        "this is answered only for an address, localhost or a name without dots; a proxy in front has to set it so";
+    Err(Box::new(ApiError::invalid_value("host", message)))
 }

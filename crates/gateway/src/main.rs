@@ -16,6 +16,7 @@ mod compose;
 mod config;
 mod connection;
 mod conversation;
+mod decision;
 mod exchange;
 mod explanation;
 mod facts;
@@ -26,6 +27,7 @@ mod learning;
 mod listen;
 mod logging;
 mod moment;
+mod outbox;
 mod policies;
 mod reply;
 mod request_id;
@@ -94,6 +96,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::EvalTarget(args) => commands::eval_target(&args).await,
         Command::Train(args) => commands::train(&args),
         Command::Labels { action } => commands::labels(&action),
+        Command::Outbox { action } => commands::outbox(&action),
         Command::Artifacts { action } => commands::artifacts(action).await,
     }
 }

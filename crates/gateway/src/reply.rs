@@ -10,6 +10,7 @@ use policy::{Locality, TargetId};
 use wire::{ApiError, Usage};
 
 use crate::learning::Reading;
+use crate::outbox::RESPOND_ASYNC;
 use crate::until_gone;
 
 /// The headers that every answer carries.
@@ -123,6 +124,28 @@ pub(crate) async fn refuse_method(session: &mut ServerSession, request_id: &str,
     });
     // Fails only for a caller that left.
     let _ = written.await;
+}
+
+/// Tells that a request was kept for later (RFC 7240, section 4.1); `entry` is what is told of it, at `location`. `preferred`
+/// says that its caller asked for that.
+pub(crate) async fn accepted(
+    session: &mut ServerSession,
+    request_id: &str,
+    reason: &str,
+    location: &str,
+    entry: Bytes,
+    preferred: bool,
+) -> bool {
+    let written = write_json(session, StatusCode::ACCEPTED, entry, |response| {
+        response.insert_header("x-request-id", request_id)?;
+        response.insert_header("x-tidegate-reason", reason)?;
+        response.insert_header(header::LOCATION, location)?;
+        if preferred {
+            response.insert_header("preference-applied", RESPOND_ASYNC)?;
+        }
+        Ok(())
+    });
+    written.await.is_ok()
 }
 
 /// Delivers any JSON of the gateway's own.

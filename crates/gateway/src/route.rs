@@ -32,7 +32,7 @@ async fn explained(gateway: &Gateway, session: &mut ServerSession) -> Result<Opt
     let signalled = gateway.signals.read(&request, &gateway.metrics).await;
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
-    let mut gathered = facts::gather(gateway, stickiness, &session.req_header().headers, &request, signalled)?;
+    let mut gathered = facts::gather(gateway, stickiness, &session.req_header().headers, &request, signalled, None)?;
     gateway.token_counts.count(&request, &mut gathered.targets).await;
     let (facts, targets) = (&gathered.facts, &gathered.targets);
     let plan = rescue::refused(decide(in_force.policy(), facts, targets), targets)?;

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::app::Port;
 use crate::gateway::Gateway;
 use crate::listen::Listener;
-use crate::policies;
+use crate::{outbox, policies};
 
 /// How often draining looks at the number of running requests.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -27,6 +27,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
     let (stop_admin, admin_stopped) = watch::channel(false);
     tokio::spawn(policies::watch(Arc::clone(&gateway)));
     tokio::spawn(reload_on_hangup(Arc::clone(&gateway), hangup));
+    tokio::spawn(outbox::run(Arc::clone(&gateway)));
     for (listener, port) in listeners {
         let stopped = if port == Port::Data { data_stopped.clone() } else { admin_stopped.clone() };
         tokio::spawn(listener.serve(Arc::clone(&gateway), port, stopped));

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -37,6 +37,26 @@ pub struct ScriptedUpstream {
     shared: Arc<Shared>,
     /// Holds the accepting task, which holds the tasks of all connections.
     _accepting: JoinSet<()>,
+}
+
+/// An upstream that cannot be connected to yet. Its address stays its own.
+#[derive(Debug)]
+pub struct OfflineUpstream {
+    socket: TcpSocket,
+    addr: SocketAddr,
+}
+
+impl OfflineUpstream {
+    /// What a client is configured with: `http://127.0.0.1:PORT/v1`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.addr)
+    }
+
+    /// From now on somebody listens. Until scripted it answers each request with [`DEFAULT_TEXT`].
+    pub fn come_online(self) -> ScriptedUpstream {
+        let listener = self.socket.listen(1024).expect("a bound socket listens");
+        ScriptedUpstream::serve(Some(self.addr), Listener::Tcp(listener))
+    }
 }
 
 #[derive(Debug)]
@@ -68,6 +88,17 @@ impl ScriptedUpstream {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port on loopback");
         let addr = listener.local_addr().expect("a bound listener has an address");
         Self::serve(Some(addr), Listener::Tcp(listener))
+    }
+
+    /// An address of 127.0.0.1 on which nobody listens, until an upstream does.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn offline() -> OfflineUpstream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port on loopback");
+        let addr = socket.local_addr().expect("a bound socket has an address");
+        OfflineUpstream { socket, addr }
     }
 
     /// Starts on a Unix socket at `path`, which must not exist. Resets become plain closes there.

@@ -5,6 +5,7 @@ mod check;
 mod eval_target;
 mod explain;
 mod labels;
+mod outbox;
 mod train;
 mod up;
 
@@ -20,6 +21,7 @@ pub(crate) use check::check;
 pub(crate) use eval_target::eval_target;
 pub(crate) use explain::explain;
 pub(crate) use labels::labels;
+pub(crate) use outbox::outbox;
 pub(crate) use train::train;
 pub(crate) use up::up;
 

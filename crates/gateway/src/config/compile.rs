@@ -9,6 +9,7 @@ use dispatch::HedgeLimits;
 use policy::{Mode, Privacy};
 
 use super::learning::compile_learning;
+use super::outbox::compile_outbox;
 use super::profile::real;
 use super::raw::{RawConfig, RawHedging, RawLimits, RawLog, RawPath, RawPolicy};
 use super::signals::{compile_classifier, compile_scan};
@@ -120,10 +121,12 @@ pub(super) fn compile(
     let classifier = compile_classifier(&mut check, raw.classifier);
     let scanner = compile_scan(&mut check, raw.scan);
     let learning = compile_learning(&mut check, raw.learning);
+    let outbox = compile_outbox(&mut check, &raw.outbox);
     Some(Config {
         listen,
         policy,
         learning,
+        outbox,
         admin_listen,
         mode,
         privacy,

@@ -5,6 +5,7 @@
 
 mod compile;
 mod learning;
+mod outbox;
 mod prices;
 mod profile;
 mod raw;
@@ -28,6 +29,7 @@ use policy::{Locality, Mode, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
 pub(crate) use learning::{LearningConfig, Verifier, VerifierKind};
+pub(crate) use outbox::OutboxConfig;
 pub(crate) use secret::Secret;
 pub(crate) use signals::ClassifierConfig;
 pub(crate) use size_class::ClassifiedAs;
@@ -58,6 +60,8 @@ pub(crate) struct Config {
     pub scanner: Arc<Scanner>,
     /// What is learnt from traffic.
     pub learning: LearningConfig,
+    /// What is kept for later.
+    pub outbox: OutboxConfig,
     /// The targets, in order of preference.
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.

@@ -30,6 +30,8 @@ pub(crate) struct RawConfig {
     pub classifier: RawClassifier,
     /// Learning from one's own traffic; off when absent.
     pub learning: RawLearning,
+    /// Requests that are answered later.
+    pub outbox: RawOutbox,
     /// The models, in the order of preference among equals; 1 to 256.
     pub targets: Vec<RawTarget>,
     /// What the gateway takes at most.
@@ -145,6 +147,29 @@ pub(crate) struct RawLearning {
     pub retry_weight: Option<f64>,
     /// What looks at answers by itself, in order: the first that fits a request; at most 64.
     pub verifiers: Vec<RawVerifier>,
+}
+
+/// Requests that cannot be answered now and are answered later: those with `Prefer: respond-async`, and those of routes with
+/// `respond_async`. They are kept on this machine, readable by its user alone and not encrypted.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawOutbox {
+    /// Whether any are kept; true when absent. Otherwise the preference is passed over.
+    pub enabled: Option<bool>,
+    /// Entries, finished ones included, 1 to 10000; 1000 when absent. Further requests get 507.
+    pub entries_max: Option<u64>,
+    /// Bytes of requests and answers, from 1024; 268435456 when absent. Further requests get 507, and nothing is sent while
+    /// answers that were not fetched use it up.
+    pub bytes_max: Option<u64>,
+    /// Seconds that a request waits before it expires, 1 to 2592000; 86400 when absent.
+    pub age_max_s: Option<u64>,
+    /// Seconds that an answer is kept, 1 to 2592000; 86400 when absent.
+    pub keep_s: Option<u64>,
+    /// Requests sent at the same time, 1 to 64; 2 when absent.
+    pub concurrency: Option<u64>,
+    /// How often targets may have a request and fail before it is given up, 1 to 1000; 10 when absent.
+    pub failures_max: Option<u64>,
 }
 
 /// Judges answers. One of `required`, `schema_file` and `command` says how.

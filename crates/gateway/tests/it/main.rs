@@ -12,6 +12,7 @@ mod hedging;
 mod learning;
 mod lifecycle;
 mod limits;
+mod outbox;
 mod placement;
 mod policies;
 mod policy_cli;

@@ -59,7 +59,7 @@ async fn ask_once(gateway: &Gateway, row: &Row, journal: &Journal) -> Result<Ans
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
     let signalled = gateway.signals.read(&row.request, &gateway.metrics).await;
-    let mut gathered = facts::gather(gateway, stickiness, &HeaderMap::new(), &row.request, signalled)
+    let mut gathered = facts::gather(gateway, stickiness, &HeaderMap::new(), &row.request, signalled, None)
         .map_err(|error| Unanswered::Refused(error.message.clone()))?;
     gateway.token_counts.count(&row.request, &mut gathered.targets).await;
     let plan = decide(in_force.policy(), &gathered.facts, &gathered.targets)
