@@ -3,6 +3,7 @@
 //! Knows no HTTP and no prompt: a [`Settlement`] carries names, numbers and closed lists only, and what [`outbox`] keeps is
 //! bytes to it.
 
+mod health_metrics;
 pub mod labels;
 mod metrics;
 pub mod outbox;
@@ -11,6 +12,7 @@ mod policy_metrics;
 mod settlement;
 mod signals_metrics;
 
+pub use health_metrics::{ShownHealth, ShownNetwork};
 pub use metrics::{Metrics, MetricsError, WORKER_STATES};
 pub use outbox_metrics::OutboxResult;
 pub use policy_metrics::ShadowDifference;

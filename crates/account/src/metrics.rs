@@ -56,6 +56,13 @@ pub struct Metrics {
     pub(crate) outbox_bytes: IntGauge,
     pub(crate) outbox_oldest_age: Gauge,
     pub(crate) outbox_results: IntCounterVec,
+    pub(crate) breaker_state: IntGaugeVec,
+    pub(crate) breaker_opened: IntCounterVec,
+    pub(crate) breaker_probes: IntCounterVec,
+    pub(crate) rate_limited: IntGaugeVec,
+    pub(crate) connectivity_state: IntGaugeVec,
+    pub(crate) network_metered: IntGaugeVec,
+    pub(crate) network_probes: IntCounterVec,
 }
 
 impl Metrics {
@@ -215,6 +222,41 @@ impl Metrics {
             )?,
             outbox_bytes,
             outbox_oldest_age,
+            breaker_state: gauge(
+                "tidegate_breaker_state",
+                "1 for the state that the breaker of a target is in, 0 for the others.",
+                &["target", "state"],
+            )?,
+            breaker_opened: counter(
+                "tidegate_breaker_opened_total",
+                "How often the breaker of a target opened, by why.",
+                &["target", "cause"],
+            )?,
+            breaker_probes: counter(
+                "tidegate_breaker_probes_total",
+                "Requests let through an open breaker to find out whether the target answers again.",
+                &["target"],
+            )?,
+            rate_limited: gauge(
+                "tidegate_target_rate_limited",
+                "1 while a target is left alone because it said that it takes no more requests for a while.",
+                &["target"],
+            )?,
+            connectivity_state: gauge(
+                "tidegate_connectivity_state",
+                "1 for the state of the network as far as cloud targets are concerned, 0 for the others.",
+                &["state"],
+            )?,
+            network_metered: gauge(
+                "tidegate_network_metered",
+                "1 where the network is said to be paid by volume, 0 where it is said not to be.",
+                &[],
+            )?,
+            network_probes: counter(
+                "tidegate_network_probe_rounds_total",
+                "Rounds of probes for the network, by whether any address was reached.",
+                &["result"],
+            )?,
             policy_generation,
             in_flight,
             registry,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use policy::{Locality, Outcome, TargetId};
+use policy::{BreakerCause, BreakerState, Connectivity, Locality, Outcome, TargetId};
 
 use crate::*;
 
@@ -78,4 +78,41 @@ fn outcome_labels_are_distinct() {
     words.sort_unstable();
     words.dedup();
     assert_eq!(words.len(), RequestOutcome::ALL.len());
+}
+
+#[test]
+fn health_and_network_are_shown_one_state_at_a_time() {
+    let metrics = Metrics::new("1").unwrap();
+    let target = TargetId::new("cloud/a").unwrap();
+    let open = BreakerState::Open { cause: BreakerCause::Failing, probe_in: Duration::from_secs(1) };
+    let mut health = ShownHealth { breaker: open, opened_total: [3, 1], probes_total: 4, is_rate_limited: true };
+    metrics.show_health(&target, &health);
+    let mut network = ShownNetwork {
+        connectivity: Some(Connectivity::Offline),
+        metered: Some(true),
+        rounds_reached_total: 1,
+        rounds_failed_total: 2,
+    };
+    metrics.show_network(&network);
+    // Shown again, what was counted is not counted twice.
+    (health.breaker, health.opened_total) = (BreakerState::Closed, [4, 1]);
+    (network.connectivity, network.metered) = (Some(Connectivity::Online), None);
+    metrics.show_health(&target, &health);
+    metrics.show_network(&network);
+    let text = rendered(&metrics);
+    for line in [
+        r#"tidegate_breaker_state{state="closed",target="cloud/a"} 1"#,
+        r#"tidegate_breaker_state{state="open",target="cloud/a"} 0"#,
+        r#"tidegate_breaker_state{state="half_open",target="cloud/a"} 0"#,
+        r#"tidegate_breaker_opened_total{cause="failing",target="cloud/a"} 4"#,
+        r#"tidegate_breaker_opened_total{cause="misconfigured",target="cloud/a"} 1"#,
+        r#"tidegate_breaker_probes_total{target="cloud/a"} 4"#,
+        r#"tidegate_target_rate_limited{target="cloud/a"} 1"#,
+        r#"tidegate_connectivity_state{state="online"} 1"#,
+        r#"tidegate_connectivity_state{state="offline"} 0"#,
+        r#"tidegate_network_probe_rounds_total{result="failed"} 2"#,
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line} in {text}");
+    }
+    assert!(!text.contains("\ntidegate_network_metered "), "what is not known is not shown");
 }

@@ -39,6 +39,13 @@ impl TargetFailure {
         Self { said: Some(cut(said)), ..self }
     }
 
+    /// A target that is left alone for this long.
+    #[must_use]
+    pub(crate) fn left_alone(probe_in: Duration) -> Self {
+        let detail = "its breaker is open, or another request is finding out whether it answers again";
+        Self { retry_after: Some(probe_in), ..Self::new(Outcome::LeftAlone, detail) }
+    }
+
     /// A worker that cannot be made ready.
     #[must_use]
     pub fn worker(detail: &str) -> Self {

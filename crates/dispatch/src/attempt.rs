@@ -71,7 +71,15 @@ impl<'a> Order<'a> {
         };
         debug_assert_eq!(attempt.locality(), target.profile.locality, "a plan is made of this dispatcher's facts");
         let is_hedge = matches!(purpose, Purpose::Answer { is_hedge: true, .. });
-        let mut tried = Try::begin(self.journal, target, self.request.prompt_tokens_estimate(), is_hedge);
+        let admitted = target.health.admit();
+        let left_alone = admitted.as_ref().err().copied();
+        let mut tried =
+            Try::begin(self.journal, target, admitted.ok(), self.request.prompt_tokens_estimate(), is_hedge);
+        if let Some(probe_in) = left_alone {
+            let failure = TargetFailure::left_alone(probe_in);
+            tried.fail(&failure);
+            return Err(failure);
+        }
         let asked = self.ask(attempt, target, purpose, &mut tried).await;
         let begun = match asked {
             Ok(Asked::Stream(response, limits)) => {

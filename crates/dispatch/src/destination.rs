@@ -3,6 +3,7 @@
 //! Plain HTTP/1.1 goes through `http1`; TLS, HTTP/2 and whatever the system sends through a proxy through reqwest.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -48,6 +49,7 @@ pub enum DestinationError {
 /// One place that prompts may be sent to, with the locality that it really has.
 #[derive(Clone)]
 pub struct Destination {
+    origin: Option<Arc<str>>,
     pub(crate) route: Route,
     locality: Locality,
 }
@@ -84,7 +86,7 @@ impl Destination {
         };
         let (path, headers) = (format!("/v1/{CHAT_PATH}"), with_own(HeaderMap::new()));
         let client = http1::Client::new(address, &host, &path, &headers, WORKER_CONNECT_MAX);
-        Ok(Self { route: Route::Plain(client), locality: Locality::Device })
+        Ok(Self { route: Route::Plain(client), locality: Locality::Device, origin: None })
     }
 
     /// An OpenAI-compatible address such as `https://api.openai.com/v1`. With `locality` device the host has to
@@ -110,6 +112,7 @@ impl Destination {
             headers.insert(AUTHORIZATION, value);
         }
         let headers = with_own(headers);
+        let origin = Some(Arc::from(url.origin().ascii_serialization()));
         let route = match plain_address(&url, host, locality) {
             Some(address) => {
                 let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
@@ -120,7 +123,13 @@ impl Destination {
                 Route::General { client, url, headers }
             }
         };
-        Ok(Self { route, locality })
+        Ok(Self { route, locality, origin })
+    }
+
+    /// Scheme, host and port of the address; `None` for a worker.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
     }
 
     /// Where this destination is.

@@ -11,7 +11,10 @@ use crate::attempt::{Begun, Order, Purpose};
 use crate::hedge::{HedgeLimits, Hedging};
 use crate::journal::Journal;
 use crate::output::Output;
-use crate::{Answer, Content, Failure, Observation, Provider, Relay, TargetFailure, Timeouts};
+use crate::{
+    Answer, Content, Failure, HealthStatus, Network, Observation, Provider, Relay, TargetFailure, TargetHealth,
+    Timeouts,
+};
 
 /// One configured target.
 pub struct Target {
@@ -21,6 +24,8 @@ pub struct Target {
     pub provider: Box<dyn Provider>,
     /// Its limits in time.
     pub timeouts: Timeouts,
+    /// How it has fared of late.
+    pub health: TargetHealth,
 }
 
 impl Target {
@@ -34,20 +39,32 @@ impl Target {
 pub struct Dispatcher {
     targets: Vec<Target>,
     pub(crate) hedging: Hedging,
+    network: Arc<Network>,
 }
 
 impl Dispatcher {
     /// Takes the targets; their ids are unique.
     #[must_use]
-    pub fn new(targets: Vec<Target>, hedging: HedgeLimits) -> Self {
-        Self { targets, hedging: Hedging::new(hedging) }
+    pub fn new(targets: Vec<Target>, hedging: HedgeLimits, network: Arc<Network>) -> Self {
+        Self { targets, hedging: Hedging::new(hedging), network }
     }
 
     /// What is known of every target now.
     #[must_use]
     pub fn facts(&self) -> Vec<TargetFacts> {
-        let facts = |t: &Target| TargetFacts::new(Arc::clone(&t.profile), t.provider.state());
+        let facts = |t: &Target| TargetFacts::new(Arc::clone(&t.profile), t.health.state(t.provider.state()));
         self.targets.iter().map(facts).collect()
+    }
+
+    /// How every target has fared of late, in the operator's order.
+    pub fn health(&self) -> impl Iterator<Item = (&TargetId, HealthStatus)> {
+        self.targets.iter().map(|target| (&target.profile.id, target.health.status()))
+    }
+
+    /// The network that cloud targets are reached by.
+    #[must_use]
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
     }
 
     /// The configured ids, in the operator's order.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use policy::{Locality, Outcome, TargetId};
 use wire::Usage;
 
+use crate::health::Permit;
 use crate::{Observation, Target, TargetFailure};
 
 /// One try on one target.
@@ -94,6 +95,8 @@ impl Journal {
 pub(crate) struct Try<'a> {
     journal: &'a Journal,
     target: &'a Target,
+    /// `None` where the target is left alone, so that the try ends before it was made.
+    permit: Option<Permit<'a>>,
     place: usize,
     begun: Instant,
     prompt_tokens: u64,
@@ -106,7 +109,13 @@ pub(crate) struct Try<'a> {
 }
 
 impl<'a> Try<'a> {
-    pub(crate) fn begin(journal: &'a Journal, target: &'a Target, prompt_tokens: u64, is_hedge: bool) -> Self {
+    pub(crate) fn begin(
+        journal: &'a Journal,
+        target: &'a Target,
+        permit: Option<Permit<'a>>,
+        prompt_tokens: u64,
+        is_hedge: bool,
+    ) -> Self {
         let mut records = journal.lock();
         let place = records.len();
         records.push(AttemptRecord {
@@ -126,6 +135,7 @@ impl<'a> Try<'a> {
         Self {
             journal,
             target,
+            permit,
             place,
             begun,
             prompt_tokens,
@@ -146,6 +156,9 @@ impl<'a> Try<'a> {
     pub(crate) fn saw_content(&mut self) {
         if self.first_content.is_none() {
             self.first_content = Some(self.begun.elapsed());
+            if let Some(permit) = &self.permit {
+                permit.saw_content();
+            }
         }
     }
 
@@ -176,6 +189,9 @@ impl<'a> Try<'a> {
             Outcome::Status(401 | 403) => {
                 tracing::error!(%target_id, attempt, outcome = outcome.as_str(), detail, "target refuses its key");
             }
+            Outcome::LeftAlone => {
+                tracing::debug!(%target_id, attempt, outcome = outcome.as_str(), "target is left alone");
+            }
             outcome if outcome.is_refusal() => {
                 tracing::info!(%target_id, attempt, outcome = outcome.as_str(), detail, "target refuses the request");
             }
@@ -197,6 +213,9 @@ impl<'a> Try<'a> {
             (record.duration, record.time_to_first_token) = (duration, time_to_first_token);
             (record.usage, record.is_usage_estimated) = (self.usage, self.is_usage_estimated);
             record.skipped_events = self.skipped_events;
+        }
+        if let Some(mut permit) = self.permit.take() {
+            permit.tell(outcome, retry_after, duration);
         }
         self.target.observe(&Observation {
             generation: self.generation,

@@ -1,88 +1,23 @@
-//! The admin port: `/healthz`, `/readyz`, `/metrics`, `/admin/reload`.
+//! The admin port: `/healthz`, `/readyz`, `/metrics`, `/admin/reload`, `/admin/network`.
+
+mod network;
 
 use std::sync::Arc;
 
+use account::{ShownHealth, ShownNetwork};
 use bytes::Bytes;
+use dispatch::HealthStatus;
 use http::{Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
-use policy::TargetState;
-use serde::Serialize;
 use wire::ApiError;
 
 use crate::gateway::Gateway;
-use crate::policies::Policies;
-use crate::signals::Signals;
+use crate::status::{PolicyReadiness, Status};
 use crate::{intake, reply};
 
 const RELOAD_PATH: &str = "/admin/reload";
+const NETWORK_PATH: &str = "/admin/network";
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-#[derive(Serialize)]
-struct Readiness<'a> {
-    ready: bool,
-    draining: bool,
-    policy: PolicyReadiness,
-    classifier: ClassifierReadiness,
-    targets: Vec<TargetReadiness<'a>>,
-}
-
-/// Which policy decides. A reload that failed leaves the gateway ready: the last good one decides.
-#[derive(Serialize)]
-struct PolicyReadiness {
-    file: String,
-    generation: u64,
-    hash: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shadow_hash: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reload_error: Option<String>,
-}
-
-/// Whether requests are classified. A gateway that does not classify is ready all the same.
-#[derive(Serialize)]
-struct ClassifierReadiness {
-    /// `ready`, `off`, or `missing` where one is wanted.
-    state: &'static str,
-    /// The version of learnt heads in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    learnt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-impl ClassifierReadiness {
-    fn of(signals: &Signals) -> Self {
-        let reason = signals.missing();
-        let state = match (&reason, signals.has_classifier()) {
-            (Some(_), _) => "missing",
-            (None, true) => "ready",
-            (None, false) => "off",
-        };
-        Self { state, learnt: signals.learnt(), reason }
-    }
-}
-
-impl PolicyReadiness {
-    fn of(policies: &Policies) -> Self {
-        let in_force = policies.in_force();
-        Self {
-            file: in_force.active.name.clone(),
-            generation: in_force.generation,
-            hash: in_force.active.hash.clone(),
-            shadow_hash: in_force.shadow.as_ref().map(|shadow| shadow.hash.clone()),
-            reload_error: policies.last_error(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct TargetReadiness<'a> {
-    id: &'a str,
-    locality: &'static str,
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-}
 
 /// Answers one admin request.
 pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id: &str) {
@@ -90,6 +25,9 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, 
     let (path, method) = (header.uri.path().to_owned(), header.method.clone());
     if path == RELOAD_PATH {
         return reload(gateway, session, request_id, &method).await;
+    }
+    if path == NETWORK_PATH {
+        return network::answer(gateway, session, request_id, &method).await;
     }
     if !matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics") {
         reply::error(session, request_id, &ApiError::not_found(&path)).await;
@@ -108,16 +46,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, 
             reply::json(session, request_id, status, body).await;
         }
         _ => {
-            for (target, worker) in &gateway.workers {
-                let status = worker.status();
-                gateway.metrics.show_worker(target, status.state.as_str(), status.restarts_total);
-            }
-            if let Some(learning) = &gateway.learning {
-                gateway.metrics.show_labels(learning.store().counts());
-            }
-            if let Ok(outbox) = &gateway.outbox {
-                outbox.show(&gateway.metrics);
-            }
+            show(gateway);
             let body = gateway.metrics.render().unwrap_or_default().into();
             // Only a caller that left makes this fail.
             let _ = reply::write_body(session, StatusCode::OK, METRICS_TYPE, body, |_| Ok(())).await;
@@ -143,32 +72,35 @@ async fn reload(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id:
     reply::json(session, request_id, status, body.into()).await;
 }
 
-/// Ready when some target can answer: it is up, or a request would start it.
+/// 200 with the state of the gateway when it is ready, else 503.
 fn readiness(gateway: &Gateway) -> (StatusCode, Bytes) {
-    let facts = gateway.dispatcher.facts();
-    let draining = gateway.is_draining();
-    let can_answer = facts.iter().any(|target| matches!(target.state, TargetState::Ready | TargetState::Cold));
-    let reason = |state: &TargetState| -> Option<String> {
-        match state {
-            TargetState::Ready | TargetState::Cold => None,
-            TargetState::Loading => Some("the worker is loading its model".to_owned()),
-            TargetState::Downloading => Some("its model is being fetched".to_owned()),
-            TargetState::BreakerOpen => Some("it failed too often of late".to_owned()),
-            TargetState::Unreachable => Some("the last connection failed or the worker is being restarted".to_owned()),
-            TargetState::Down(why) => Some(why.to_string()),
-        }
-    };
-    let reasons: Vec<_> = facts.iter().map(|target| reason(&target.state)).collect();
-    let targets = facts.iter().zip(&reasons).map(|(target, reason)| TargetReadiness {
-        id: target.id().as_str(),
-        locality: target.locality().as_str(),
-        state: target.state.as_str(),
-        reason: reason.as_deref(),
+    let status = Status::of(gateway);
+    let body = serde_json::to_vec(&status).unwrap_or_default();
+    (if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body.into())
+}
+
+/// What is not counted where it happens.
+fn show(gateway: &Gateway) {
+    for (target, worker) in &gateway.workers {
+        let status = worker.status();
+        gateway.metrics.show_worker(target, status.state.as_str(), status.restarts_total);
+    }
+    if let Some(learning) = &gateway.learning {
+        gateway.metrics.show_labels(learning.store().counts());
+    }
+    if let Ok(outbox) = &gateway.outbox {
+        outbox.show(&gateway.metrics);
+    }
+    for (target, health) in gateway.dispatcher.health() {
+        let HealthStatus { breaker, rate_limited, opened_total, probes_total } = health;
+        let shown = ShownHealth { breaker, opened_total, probes_total, is_rate_limited: rate_limited.is_some() };
+        gateway.metrics.show_health(target, &shown);
+    }
+    let network = gateway.dispatcher.network().status();
+    gateway.metrics.show_network(&ShownNetwork {
+        connectivity: network.connectivity,
+        metered: network.metered,
+        rounds_reached_total: network.rounds_total.saturating_sub(network.rounds_failed_total),
+        rounds_failed_total: network.rounds_failed_total,
     });
-    let ready = can_answer && !draining;
-    let policy = PolicyReadiness::of(&gateway.policies);
-    let classifier = ClassifierReadiness::of(&gateway.signals);
-    let readiness = Readiness { ready, draining, policy, classifier, targets: targets.collect() };
-    let body = serde_json::to_vec(&readiness).unwrap_or_default();
-    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body.into())
 }

@@ -38,6 +38,8 @@ pub(crate) enum Command {
         #[arg(value_name = "POLICY")]
         policies: Vec<PathBuf>,
     },
+    /// What a running gateway says of itself: targets, breakers, network, workers, policy. Fails when it is not ready
+    Status(StatusArgs),
     /// Explain how a request would be decided, without sending it anywhere
     Explain(ExplainArgs),
     /// Run a labelled set through a target: what can it do?
@@ -59,6 +61,20 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: ArtifactsAction,
     },
+}
+
+/// What `status` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Address of the admin port, such as 127.0.0.1:8788; the configured one when absent
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<String>,
+    /// Configuration file of the gateway; without one the built-in default is used
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `explain` is asked.

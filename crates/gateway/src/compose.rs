@@ -9,8 +9,8 @@ use std::sync::Arc;
 use account::Metrics;
 use anyhow::Context;
 use artifacts::{Found, Home, Manifest, Progress, Role, Settings, Store, engine_version, progress_for_stderr};
-use dispatch::{Dispatcher, LlamaCpp, OpenAi, Provider, Target, Unavailable};
-use policy::TargetId;
+use dispatch::{Dispatcher, LlamaCpp, Network, OpenAi, Provider, Target, TargetHealth, Unavailable};
+use policy::{Locality, Mode, TargetId};
 use tracing::{info, warn};
 use worker::{Worker, WorkerConfig};
 
@@ -68,10 +68,13 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"))?;
     let engine = engine(&config, &artifacts).await;
     let (mut targets, mut workers, mut token_counts) = (Vec::new(), Vec::new(), TokenCounts::default());
+    let network = Arc::new(network(&config)?);
     for target in &config.targets {
+        let mut origin = None;
         let provider: Box<dyn Provider> = match &target.provider {
             ProviderConfig::OpenAi(openai) => {
                 let destination = openai.destination(target.timeouts.connect)?;
+                origin = destination.origin().map(str::to_owned);
                 Box::new(OpenAi::new(openai.model.clone(), destination, target.continues_prefix))
             }
             ProviderConfig::LlamaCpp(local) => match worker(workers.len(), target, local, &engine, &artifacts).await {
@@ -87,16 +90,44 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
                 }
             },
         };
-        targets.push(Target { profile: Arc::clone(&target.profile), provider, timeouts: target.timeouts });
+        let (profile, timeouts) = (Arc::clone(&target.profile), target.timeouts);
+        let is_supervised = matches!(target.provider, ProviderConfig::LlamaCpp(_));
+        let origin = origin.as_deref().filter(|_| profile.locality == Locality::Cloud);
+        let (id, network) = (profile.id.clone(), Arc::clone(&network));
+        let health = TargetHealth::new(id, config.breaker, timeouts.first_token, is_supervised, network, origin);
+        targets.push(Target { profile, provider, timeouts, health });
     }
     let hedging = config.hedging;
     let signals = signals(&config, &artifacts).await?;
     let learning = learning(&config, artifacts.store.home().path());
-    let mut gateway =
-        Gateway::new(config, Dispatcher::new(targets, hedging), metrics, workers, policies, signals, token_counts);
+    let mut gateway = Gateway::new(
+        config,
+        Dispatcher::new(targets, hedging, network),
+        metrics,
+        workers,
+        policies,
+        signals,
+        token_counts,
+    );
     gateway.learning = learning;
     gateway.outbox = outbox(&gateway.config, artifacts.store.home().path()).await;
     Ok(gateway)
+}
+
+/// The network that cloud targets are reached by. Where nothing may go there, it is not looked for.
+fn network(config: &Config) -> anyhow::Result<Network> {
+    let mut origins = Vec::new();
+    for target in config.targets.iter().filter(|target| target.profile.locality == Locality::Cloud) {
+        if let ProviderConfig::OpenAi(openai) = &target.provider {
+            let destination = openai.destination(target.timeouts.connect)?;
+            let origin = destination.origin().map(str::to_owned);
+            origins.extend(origin.filter(|origin| !origins.contains(origin)));
+        }
+    }
+    let is_used = config.mode != Mode::OnlyOnDevice && !config.privacy.stays_on_device();
+    let mut limits = config.network.limits;
+    limits.probing &= is_used;
+    Ok(Network::new(origins, limits, config.network.probe.clone(), config.network.metered)?)
 }
 
 /// The label store, where one is wanted. A gateway that cannot learn serves all the same.

@@ -31,6 +31,8 @@ pub(crate) struct Explanation {
     passed_over: Vec<RuleApplied>,
     stay: Option<&'static str>,
     relaxed: Option<&'static str>,
+    /// Why the target that would have been tried first is not, where that passes by itself.
+    substituted: Option<&'static str>,
     refusal: Option<String>,
     /// Planned; nothing acts on it yet.
     hedge_after_ms: Option<u128>,
@@ -129,6 +131,7 @@ impl Explanation {
             passed_over: plan.passed_over().iter().map(|over| applied(&over.route, Some(&over.failed))).collect(),
             stay: plan.stay().map(policy::Stay::as_str),
             relaxed: plan.relaxed().map(policy::Limit::as_str),
+            substituted: plan.substituted(),
             refusal: plan.refusal().map(str::to_owned),
             hedge_after_ms: plan.hedge_after().map(|after| after.as_millis()),
             respond_async: plan.respond_async(),
@@ -176,6 +179,7 @@ impl fmt::Display for Explanation {
         let notes = [
             ("stay", self.stay.map(str::to_owned)),
             ("relaxed", self.relaxed.map(str::to_owned)),
+            ("stands in", self.substituted.map(|code| format!("the first target would be another one ({code})"))),
             ("refusal", self.refusal.clone()),
             ("hedge", self.hedge_after_ms.map(|after| format!("after {after} ms (planned; not acted on yet)"))),
             ("later", self.respond_async.then(|| "what cannot be answered now is kept".to_owned())),

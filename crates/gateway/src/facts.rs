@@ -98,7 +98,7 @@ pub(crate) fn gather(
         request: request_facts,
         caller,
         signals: signalled.facts,
-        moment: moment::facts(&gateway.clock, &targets),
+        moment: moment::facts(&gateway.clock, gateway.dispatcher.network()),
         conversation,
         history: gateway.history.facts(Instant::now()),
         ..Facts::default()

@@ -36,6 +36,7 @@ mod route;
 mod serve;
 mod settle;
 mod signals;
+mod status;
 mod tags;
 mod token_counts;
 
@@ -97,6 +98,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Train(args) => commands::train(&args),
         Command::Labels { action } => commands::labels(&action),
         Command::Outbox { action } => commands::outbox(&action),
+        Command::Status(args) => commands::status(&args),
         Command::Artifacts { action } => commands::artifacts(action).await,
     }
 }

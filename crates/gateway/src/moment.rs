@@ -1,10 +1,11 @@
-//! The moment of a decision: local time, and whether there is a network.
+//! The moment of a decision: local time, and the network as `dispatch` finds it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike, Local, Timelike};
-use policy::{Connectivity, Locality, MomentFacts, TargetFacts, TargetState};
+use dispatch::Network;
+use policy::MomentFacts;
 
 /// Minute of the day and day of the week in local time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,36 +48,21 @@ fn local_minute(minute: u64) -> Option<LocalMinute> {
     Some(LocalMinute { of_day, weekday: local.weekday().number_from_monday().into() })
 }
 
-/// What is known of this moment. Whether the network is metered and how full the battery is, is not known yet.
-pub(crate) fn facts(clock: &LocalClock, targets: &[TargetFacts]) -> MomentFacts {
+/// What is known of this moment. How full the battery is, is not known yet.
+pub(crate) fn facts(clock: &LocalClock, network: &Network) -> MomentFacts {
     let local = clock.now();
     let small = |value: u64| u32::try_from(value).ok();
     MomentFacts {
         minute_of_day: local.and_then(|local| small(local.of_day)),
         weekday: local.and_then(|local| small(local.weekday)),
-        connectivity: connectivity(targets),
-        metered: None,
+        connectivity: network.connectivity(),
+        metered: network.metered(),
         battery_percent: None,
     }
 }
 
-/// As the cloud targets tell: online when one is ready, which one is until an attempt fails; offline when none could be
-/// connected to of late. Nothing is tried out for this.
-fn connectivity(targets: &[TargetFacts]) -> Option<Connectivity> {
-    let clouds = || targets.iter().filter(|target| target.locality() == Locality::Cloud).map(|target| &target.state);
-    if clouds().any(|state| *state == TargetState::Ready) {
-        return Some(Connectivity::Online);
-    }
-    let is_offline = clouds().next().is_some() && clouds().all(|state| *state == TargetState::Unreachable);
-    is_offline.then_some(Connectivity::Offline)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use policy::{TargetId, TargetProfile};
-
     use super::*;
 
     #[test]
@@ -101,20 +87,5 @@ mod tests {
         let since_epoch = minute as i64 + i64::from(offset) / 60;
         assert_eq!(local.of_day as i64, since_epoch.rem_euclid(1440));
         assert_eq!(local.weekday as i64, (since_epoch.div_euclid(1440) + 3) % 7 + 1);
-    }
-
-    #[test]
-    fn connectivity_is_what_the_cloud_targets_tell() {
-        let targets = |states: &[(Locality, TargetState)]| -> Vec<TargetFacts> {
-            let profile = |locality| Arc::new(TargetProfile::new(TargetId::new("a/b").unwrap(), locality));
-            states.iter().map(|(locality, state)| TargetFacts::new(profile(*locality), state.clone())).collect()
-        };
-        let of = |states: &[(Locality, TargetState)]| connectivity(&targets(states));
-        let (ready, gone) = (TargetState::Ready, TargetState::Unreachable);
-        assert_eq!(of(&[(Locality::Device, ready.clone()), (Locality::Network, ready.clone())]), None);
-        let one_of_two = [(Locality::Cloud, gone.clone()), (Locality::Cloud, ready)];
-        assert_eq!(of(&one_of_two), Some(Connectivity::Online));
-        assert_eq!(of(&[(Locality::Cloud, gone.clone())]), Some(Connectivity::Offline));
-        assert_eq!(of(&[(Locality::Cloud, gone), (Locality::Cloud, TargetState::BreakerOpen)]), None);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use account::RequestOutcome;
 use dispatch::{AttemptRecord, Failure};
-use policy::{Contradiction, Outcome, Plan, Refusal, TargetFacts};
+use policy::{Contradiction, DropReason, Outcome, Plan, Refusal, TargetFacts};
 use wire::{ApiError, Fault};
 
 use crate::config::Claim;
@@ -37,10 +37,12 @@ pub(crate) fn failure(failure: &Failure, plan: &Plan, records: &[AttemptRecord])
     let refusal = plan.refusal().map(str::to_owned);
     let reasons: Vec<String> = refusal.into_iter().chain(tried).chain(dropped).collect();
     let Some(last) = records.last().filter(|_| matches!(failure, Failure::Exhausted)) else {
-        return ApiError::no_target_available(&reasons);
+        return nobody(&reasons, plan, None);
     };
-    if records.iter().all(|record| record.outcome == Outcome::WorkerUnavailable) {
-        return ApiError::no_target_available(&reasons);
+    let was_asked = |record: &AttemptRecord| !matches!(record.outcome, Outcome::WorkerUnavailable | Outcome::LeftAlone);
+    if !records.iter().any(was_asked) {
+        let left_alone = records.iter().filter_map(|record| record.retry_after).min();
+        return nobody(&reasons, plan, left_alone);
     }
     match last.outcome {
         Outcome::Status(429) => ApiError::upstream_rate_limited(&reasons, last.retry_after.map(whole_seconds)),
@@ -54,6 +56,22 @@ pub(crate) fn failure(failure: &Failure, plan: &Plan, records: &[AttemptRecord])
 /// As `Retry-After` says it: never too early.
 fn whole_seconds(wait: Duration) -> u32 {
     u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+/// The reply when nobody was asked: when to come again, where that is known. It is 429 where all that could be asked limit
+/// their rate.
+fn nobody(reasons: &[String], plan: &Plan, left_alone: Option<Duration>) -> ApiError {
+    let wait = plan.retry_after().into_iter().chain(left_alone).min();
+    let retry_after_s = wait.map(|wait| whole_seconds(wait).max(1));
+    let mut passing =
+        plan.dropped().iter().map(|dropped| &dropped.reason).filter(|reason| reason.is_passing()).peekable();
+    let is_limited = left_alone.is_none()
+        && passing.peek().is_some()
+        && passing.all(|reason| matches!(reason, DropReason::RateLimited { .. }));
+    match is_limited {
+        true => ApiError::upstream_rate_limited(reasons, retry_after_s),
+        false => ApiError { retry_after_s, ..ApiError::no_target_available(reasons) },
+    }
 }
 
 /// The outcome that an error reply counts as.

@@ -26,6 +26,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
     let (stop_data, data_stopped) = watch::channel(false);
     let (stop_admin, admin_stopped) = watch::channel(false);
     tokio::spawn(policies::watch(Arc::clone(&gateway)));
+    tokio::spawn(Arc::clone(gateway.dispatcher.network()).watch());
     tokio::spawn(reload_on_hangup(Arc::clone(&gateway), hangup));
     tokio::spawn(outbox::run(Arc::clone(&gateway)));
     for (listener, port) in listeners {

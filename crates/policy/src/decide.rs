@@ -45,8 +45,12 @@ pub fn decide(policy: &Policy, facts: &Facts, targets: &[TargetFacts]) -> Result
     let mut plan = match fired {
         Some(route) => routed(policy, route, placement, &values, targets),
         None => {
-            let drop =
-                |facts| Candidate { facts, estimate: Estimate::default(), dropped: Some(DropReason::NotACandidate) };
+            let drop = |facts| Candidate {
+                facts,
+                estimate: Estimate::default(),
+                dropped: Some(DropReason::NotACandidate),
+                fits: false,
+            };
             Plan::new(placement, Rule::NoRoute, targets.iter().map(drop).collect(), Bounds::default())
         }
     };
@@ -76,8 +80,8 @@ fn pinned(id: &TargetId, placement: Placement, facts: &Facts, targets: &[TargetF
     let output = output_tokens(facts, None);
     let candidates = targets.iter().map(|target| {
         let other = (target.id() != id).then_some(DropReason::NotTheModelAsked);
-        let dropped = other.or_else(|| out_of_service(target));
-        Candidate { facts: target, estimate: Estimate::of(facts, target, output), dropped }
+        let dropped = other.or_else(|| out_of_service(facts, target));
+        Candidate { facts: target, estimate: Estimate::of(facts, target, output), dropped, fits: false }
     });
     Ok(Plan::new(placement, Rule::PinnedModel, candidates.collect(), Bounds::default()))
 }
@@ -108,15 +112,24 @@ fn routed(policy: &Policy, route: &Route, placement: Placement, values: &Values<
     let slo = route.limits.ttft_slo_ms.filter(|_| relaxed != Some(Limit::Ttft));
     let ttft_deadline = slo.map(|ms| std::time::Duration::from_secs_f64(ms.max(0.0) / 1000.0));
     let bounds = Bounds { attempts_max: route.max_attempts, ttft_deadline };
+    let substituted = substituted(&candidates);
     let mut plan = Plan::new(placement, rule, candidates, bounds);
     (plan.stay, plan.relaxed, plan.hedge_after) = (stay, relaxed, route.hedge_after);
     plan.respond_async = route.respond_async;
+    plan.substituted = substituted;
     if plan.attempts().is_empty()
         && let WhenNone::RefuseWith(message) = &route.when_none
     {
         plan.refusal = Some(message.clone());
     }
     plan
+}
+
+/// Why the target that would have been tried first is not, where that passes by itself and another stands in.
+fn substituted(candidates: &[Candidate<'_>]) -> Option<&'static str> {
+    let first = candidates.iter().position(|candidate| candidate.dropped.is_none())?;
+    let better = candidates[..first].iter().filter(|candidate| candidate.fits).filter_map(|c| c.dropped.as_ref());
+    better.filter(|reason| reason.is_passing()).map(DropReason::code).next()
 }
 
 /// Every target, those of the route first and in its order.
@@ -133,11 +146,16 @@ fn candidates<'a>(
     for target in targets {
         let position = route.position(&target.profile);
         let estimate = Estimate::of(facts, target, output);
-        let dropped = placement.forbids(&target.profile).or_else(|| match position {
+        let unsuited = placement.forbids(&target.profile).or_else(|| match position {
             None => Some(DropReason::NotACandidate),
-            Some(_) => unfit(route, values, target, &estimate, relaxed),
+            Some(_) => incapable(facts, target),
         });
-        listed.push((position.unwrap_or(usize::MAX), Candidate { facts: target, estimate, dropped }));
+        let (dropped, fits) = match (unsuited, out_of_service(facts, target)) {
+            (Some(reason), _) => (Some(reason), false),
+            (None, Some(reason)) => (Some(reason), unfit(route, values, target, &estimate, relaxed).is_none()),
+            (None, None) => (unfit(route, values, target, &estimate, relaxed), true),
+        };
+        listed.push((position.unwrap_or(usize::MAX), Candidate { facts: target, estimate, dropped, fits }));
     }
     if route.objective == crate::Objective::InOrder {
         listed.sort_by_key(|(position, _)| *position);
@@ -147,15 +165,9 @@ fn candidates<'a>(
     candidates
 }
 
-/// Why a candidate that may be used cannot or should not be.
-fn unfit(
-    route: &Route,
-    values: &Values<'_>,
-    target: &TargetFacts,
-    estimate: &Estimate,
-    relaxed: Option<Limit>,
-) -> Option<DropReason> {
-    let (facts, profile) = (values.facts(), &target.profile);
+/// Why a candidate that may be used cannot serve this request, whatever its state.
+fn incapable(facts: &Facts, target: &TargetFacts) -> Option<DropReason> {
+    let profile = &target.profile;
     if let Some(what) = profile.capabilities.lacks(facts.request.needs) {
         return Some(DropReason::LacksCapability(what));
     }
@@ -163,15 +175,23 @@ fn unfit(
     if let Some(window) = profile.context_tokens.filter(|window| needed > *window) {
         return Some(DropReason::ContextTooSmall { needed, window });
     }
-    if let Some(reason) = out_of_service(target) {
-        return Some(reason);
-    }
+    None
+}
+
+/// Why a candidate that could serve this request should not.
+fn unfit(
+    route: &Route,
+    values: &Values<'_>,
+    target: &TargetFacts,
+    estimate: &Estimate,
+    relaxed: Option<Limit>,
+) -> Option<DropReason> {
     match route.require.as_ref().map(|require| require.evaluate(&values.with_target(target))) {
         None | Some(Truth::True) => {}
         Some(Truth::False) => return Some(DropReason::RequirementNotMet { failed: None }),
         Some(Truth::Unknown(why)) => return Some(DropReason::RequirementNotMet { failed: Some(why.to_string()) }),
     }
-    over_budget(facts, target, estimate).or_else(|| route.limits.exceeded(estimate, relaxed))
+    over_budget(values.facts(), target, estimate).or_else(|| route.limits.exceeded(estimate, relaxed))
 }
 
 /// Budgets are for what is paid for: nothing on the device.
@@ -181,11 +201,21 @@ fn over_budget(facts: &Facts, target: &TargetFacts, estimate: &Estimate) -> Opti
     (!fits).then_some(DropReason::OverBudget { expected: estimate.cost_usd, remaining })
 }
 
-fn out_of_service(target: &TargetFacts) -> Option<DropReason> {
+/// Why a target cannot answer now.
+fn out_of_service(facts: &Facts, target: &TargetFacts) -> Option<DropReason> {
+    if let Some(connectivity) = facts.moment.connectivity.filter(|connectivity| connectivity.is_away())
+        && target.locality() == Locality::Cloud
+        && !matches!(target.state, TargetState::Down(_))
+    {
+        return Some(DropReason::Offline { connectivity });
+    }
     match &target.state {
         TargetState::Down(why) => Some(DropReason::Down(why.clone())),
         TargetState::Downloading => Some(DropReason::Downloading),
-        TargetState::BreakerOpen => Some(DropReason::BreakerOpen),
+        TargetState::BreakerOpen { cause, probe_in } => {
+            Some(DropReason::BreakerOpen { cause: *cause, probe_in: *probe_in })
+        }
+        TargetState::RateLimited { wait } => Some(DropReason::RateLimited { wait: *wait }),
         TargetState::Ready | TargetState::Loading | TargetState::Cold | TargetState::Unreachable => None,
     }
 }

@@ -1,8 +1,12 @@
 //! Why a target is not tried: a closed list, each with the numbers that were compared.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{Locality, PlacementCause};
+use crate::{BreakerCause, Connectivity, Locality, PlacementCause};
+
+/// When a caller may ask again while there is no network: about as soon as its return is noticed.
+const OFFLINE_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// A limit of a route that can be relaxed by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,8 +86,23 @@ pub enum DropReason {
     Down(Arc<str>),
     /// Its model is being fetched.
     Downloading,
+    /// It runs in the cloud, and there is no network.
+    Offline {
+        /// Offline, or behind a captive portal.
+        connectivity: Connectivity,
+    },
     /// Its circuit breaker is open.
-    BreakerOpen,
+    BreakerOpen {
+        /// Why.
+        cause: BreakerCause,
+        /// Time until one request may try it; `None` when not known.
+        probe_in: Option<Duration>,
+    },
+    /// It takes no more requests for a while.
+    RateLimited {
+        /// What is left of that time; `None` when not known.
+        wait: Option<Duration>,
+    },
     /// A limit of the route is exceeded.
     OverLimit {
         /// The limit.
@@ -109,7 +128,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every code, for checking what a policy's tests expect.
-    pub const CODES: [&'static str; 24] = [
+    pub const CODES: [&'static str; 27] = [
         "forbidden_by_privacy",
         "forbidden_by_conversation_privacy",
         "forbidden_by_mode",
@@ -127,6 +146,9 @@ impl DropReason {
         "context_too_small",
         "down",
         "downloading",
+        "offline",
+        "captive_portal",
+        "rate_limited",
         "breaker_open",
         "over_max_cost_usd",
         "over_ttft_slo_ms",
@@ -141,12 +163,13 @@ impl DropReason {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::RequirementNotMet { .. } | Self::OverBudget { .. } => true,
+            Self::RequirementNotMet { .. } | Self::OverBudget { .. } | Self::Offline { .. } => true,
             Self::OverLimit { limit, .. } => matches!(limit, Limit::Ttft | Limit::Total),
             // States of targets, which the question leaves aside, and what only another policy or request would change.
             Self::Down(_)
             | Self::Downloading
-            | Self::BreakerOpen
+            | Self::BreakerOpen { .. }
+            | Self::RateLimited { .. }
             | Self::Locality { .. }
             | Self::Provider { .. }
             | Self::Region { .. }
@@ -156,6 +179,22 @@ impl DropReason {
             | Self::LacksCapability(_)
             | Self::ContextTooSmall { .. }
             | Self::BeyondMaxAttempts { .. } => false,
+        }
+    }
+
+    /// Whether the target would do but for its present state, which passes by itself.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Offline { .. } | Self::BreakerOpen { .. } | Self::RateLimited { .. })
+    }
+
+    /// In what time it may be otherwise, where that is known.
+    #[must_use]
+    pub fn passes_in(&self) -> Option<Duration> {
+        match self {
+            Self::Offline { .. } => Some(OFFLINE_RETRY_AFTER),
+            Self::BreakerOpen { probe_in: time, .. } | Self::RateLimited { wait: time } => *time,
+            _ => None,
         }
     }
 
@@ -180,7 +219,10 @@ impl DropReason {
             Self::ContextTooSmall { .. } => "context_too_small",
             Self::Down(_) => "down",
             Self::Downloading => "downloading",
-            Self::BreakerOpen => "breaker_open",
+            Self::Offline { connectivity: Connectivity::Captive } => "captive_portal",
+            Self::Offline { .. } => "offline",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::BreakerOpen { .. } => "breaker_open",
             Self::OverLimit { limit: Limit::Cost, .. } => "over_max_cost_usd",
             Self::OverLimit { limit: Limit::Ttft, .. } => "over_ttft_slo_ms",
             Self::OverLimit { limit: Limit::Total, .. } => "over_total_slo_ms",
@@ -226,7 +268,17 @@ impl DropReason {
             }
             Self::Down(why) => why.to_string(),
             Self::Downloading => "its model is being fetched".into(),
-            Self::BreakerOpen => "it failed too often of late".into(),
+            Self::Offline { connectivity: Connectivity::Captive } => {
+                "it runs in the cloud, and a captive portal answers in place of the network".into()
+            }
+            Self::Offline { .. } => "it runs in the cloud, and there is no network".into(),
+            Self::RateLimited { wait } => format!("it limits its rate{}", left("free again", *wait)),
+            Self::BreakerOpen { cause: BreakerCause::Failing, probe_in } => {
+                format!("it failed too often of late{}", left("tried again", *probe_in))
+            }
+            Self::BreakerOpen { cause: BreakerCause::Misconfigured, probe_in } => {
+                format!("it refuses the gateway's key{}", left("tried again", *probe_in))
+            }
             Self::OverLimit { limit, expected: Some(expected), allowed } => {
                 format!("{}: expected {}, allowed {}", limit.as_str(), number(*expected), number(*allowed))
             }
@@ -241,6 +293,15 @@ impl DropReason {
             }
             Self::BeyondMaxAttempts { limit } => format!("the route tries at most {limit}"),
         }
+    }
+}
+
+/// `, <what> in 2.5 s`; a time that is over is now.
+fn left(what: &str, time: Option<Duration>) -> String {
+    match time {
+        Some(time) if time.is_zero() => format!(", {what} any moment"),
+        Some(time) => format!(", {what} in {} s", number((time.as_secs_f64() * 10.0).ceil() / 10.0)),
+        None => String::new(),
     }
 }
 

@@ -262,23 +262,51 @@ pub struct QualitySignal {
     pub standard_error: f64,
 }
 
-/// Whether there is a network.
+/// Whether there is a network, as far as cloud targets are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Connectivity {
-    /// Cloud targets are reachable as far as is known.
+    /// They can be reached as far as is known.
     Online,
-    /// They are not.
+    /// Some could not be connected to of late.
+    Degraded,
+    /// None can be reached.
     Offline,
+    /// A captive portal answers in place of the network.
+    Captive,
 }
 
 impl Connectivity {
-    /// The word used in conditions.
+    /// Every state, best first.
+    pub const ALL: [Self; 4] = [Self::Online, Self::Degraded, Self::Offline, Self::Captive];
+    /// The words of [`Self::as_str`], in the same order: a closed list, for metrics and conditions.
+    pub const WORDS: [&'static str; 4] = ["online", "degraded", "offline", "captive"];
+
+    /// The word used in conditions, metrics and the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Online => "online",
-            Self::Offline => "offline",
+            Self::Online => Self::WORDS[0],
+            Self::Degraded => Self::WORDS[1],
+            Self::Offline => Self::WORDS[2],
+            Self::Captive => Self::WORDS[3],
         }
+    }
+
+    /// Whether nothing in the cloud can be reached.
+    #[must_use]
+    pub fn is_away(self) -> bool {
+        matches!(self, Self::Offline | Self::Captive)
+    }
+
+    /// Reads one of the words, exactly.
+    ///
+    /// # Errors
+    /// [`UnknownWord`] for anything else.
+    pub fn parse(word: &str) -> Result<Self, UnknownWord> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .ok_or_else(|| UnknownWord::new(word, "online, degraded, offline, captive"))
     }
 }
 

@@ -4,14 +4,17 @@
 //! served within that. [`decide`] takes both. [`Walk`] and [`next_step`] say what follows a failed try. Everything here is a pure
 //! function of values: no async, I/O, clocks, randomness or globals, and no knowledge of any wire format.
 
+mod breaker;
 mod compile;
 mod condition;
+mod connectivity;
 mod decide;
 mod document;
 mod drop_reason;
 mod estimate;
 mod expectation;
 mod facts;
+mod health;
 mod hedge;
 mod lint;
 mod next_step;
@@ -27,8 +30,12 @@ mod tag;
 mod target;
 mod walk;
 
+pub use breaker::{
+    Admission, Breaker, BreakerCause, BreakerChange, BreakerLimits, BreakerState, MISCONFIGURED_FOR, Ticket,
+};
 pub use compile::{CANDIDATES_MAX, POLICY_VERSION, Policy, REGEXES_MAX, RULE_ID_BYTES_MAX, RULES_MAX, TESTS_MAX};
 pub use condition::*;
+pub use connectivity::{ConnectivityLimits, Evidence, NetworkMachine};
 pub use decide::{Refusal, decide};
 pub use document::{
     AllowDocument, ExpectDocument, FactValue, LimitsDocument, PlacementDocument, PolicyDocument, RouteDocument,
@@ -41,6 +48,7 @@ pub use facts::{
     AUTO_MODEL, Api, BudgetFacts, CallerFacts, Connectivity, ConversationFacts, Facts, HistoryFacts, Mode, ModelAsked,
     MomentFacts, Privacy, QualitySignal, RequestFacts, SignalFacts, UnknownWord,
 };
+pub use health::{HealthSignal, ReachSignal};
 pub use hedge::hedge_is_due;
 pub use next_step::{Allowance, BACKOFF, FailedTry, NextStep, RETRY_AFTER_WAIT_MAX, TRIES_PER_TARGET_MAX, next_step};
 pub use objective::Objective;

@@ -62,8 +62,9 @@ impl Objective {
     /// The better of two candidates first. Whatever is preferred, a target that cannot be reached is the last resort;
     /// among equals the one that answers sooner comes first. Candidates that are equal here keep the order they have.
     pub(crate) fn compare(self, a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
-        let last_resort = |c: &Candidate<'_>| c.facts.state == TargetState::Unreachable;
-        let readiness = |c: &Candidate<'_>| readiness(&c.facts.state);
+        // What is dropped is not tried: it stands where it would if it could answer, which tells whom another stands in for.
+        let last_resort = |c: &Candidate<'_>| c.dropped.is_none() && c.facts.state == TargetState::Unreachable;
+        let readiness = |c: &Candidate<'_>| if c.dropped.is_none() { readiness(&c.facts.state) } else { 0 };
         let cost = |c: &Candidate<'_>| c.estimate.cost_usd.unwrap_or(f64::INFINITY);
         let ttft = |c: &Candidate<'_>| c.estimate.ttft_ms.unwrap_or(f64::INFINITY);
         let worseness = |c: &Candidate<'_>| c.estimate.quality.map_or(f64::INFINITY, |quality| -quality);
@@ -102,6 +103,6 @@ fn readiness(state: &TargetState) -> u8 {
         TargetState::Cold => 2,
         TargetState::Downloading => 3,
         TargetState::Unreachable => 4,
-        TargetState::BreakerOpen | TargetState::Down(_) => 5,
+        TargetState::BreakerOpen { .. } | TargetState::RateLimited { .. } | TargetState::Down(_) => 5,
     }
 }

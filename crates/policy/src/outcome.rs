@@ -15,6 +15,8 @@ pub enum Outcome {
     WorkerUnavailable,
     /// As many requests wait for the worker as may, or the request waited as long as it may.
     QueueFull,
+    /// Not tried: its breaker is open, or another request is finding out whether it answers again.
+    LeftAlone,
     /// No connection could be made.
     ConnectFailed,
     /// The connection ended before the response headers, or within an answer of which nothing had reached the caller.
@@ -64,6 +66,7 @@ impl Outcome {
             Self::ContentFiltered(_) => "content_filtered",
             Self::WorkerUnavailable => "worker_unavailable",
             Self::QueueFull => "queue_full",
+            Self::LeftAlone => "left_alone",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectionLost => "connection_lost",
             Self::FirstTokenTimeout => "first_token_timeout",

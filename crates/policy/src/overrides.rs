@@ -2,7 +2,7 @@
 
 use crate::document::FactValue;
 use crate::tag::{TAG_FORM, is_tag};
-use crate::{Connectivity, Facts, Mode, ModelAsked, Privacy, QualitySignal, TargetId, TargetState};
+use crate::{BreakerCause, Connectivity, Facts, Mode, ModelAsked, Privacy, QualitySignal, TargetId, TargetState};
 
 /// What comes before a target's id in the name of its predicted quality.
 const QUALITY_PREFIX: &str = "signals.quality:";
@@ -98,11 +98,8 @@ impl Facts {
             "hour" => moment.minute_of_day = optional(value, below(24, 0))?.map(|hour| hour * 60),
             "weekday" => moment.weekday = optional(value, below(8, 1))?,
             "connectivity" => {
-                moment.connectivity = optional(value, |word| match word {
-                    "online" => Ok(Connectivity::Online),
-                    "offline" => Ok(Connectivity::Offline),
-                    other => Err(format!("{other:?} is not one of online, offline")),
-                })?;
+                moment.connectivity =
+                    optional(value, |word| Connectivity::parse(word).map_err(|error| error.to_string()))?;
             }
             "metered" => moment.metered = optional(value, boolean)?,
             "battery_percent" => moment.battery_percent = optional(value, below(101, 0))?,
@@ -140,7 +137,8 @@ impl TargetState {
             Self::Cold,
             Self::Downloading,
             Self::Unreachable,
-            Self::BreakerOpen,
+            Self::RateLimited { wait: None },
+            Self::BreakerOpen { cause: BreakerCause::Failing, probe_in: None },
             Self::Down("it is said to be down".into()),
         ];
         let known = states.iter().map(Self::as_str).collect::<Vec<_>>().join(", ");

@@ -127,6 +127,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) facts: &'a TargetFacts,
     pub(crate) estimate: Estimate,
     pub(crate) dropped: Option<DropReason>,
+    /// Whether only its present state can keep it from being tried.
+    pub(crate) fits: bool,
 }
 
 /// What to try, in order. An attempt that [`Placement`] forbids cannot be in it: the fields are private and
@@ -145,6 +147,7 @@ pub struct Plan {
     pub(crate) refusal: Option<Arc<str>>,
     pub(crate) hedge_after: Option<Duration>,
     pub(crate) respond_async: bool,
+    pub(crate) substituted: Option<&'static str>,
 }
 
 /// How many attempts a plan may hold, and how long each but the last may wait for its first token.
@@ -187,6 +190,7 @@ impl Plan {
             refusal: None,
             hedge_after: None,
             respond_async: false,
+            substituted: None,
         }
     }
 
@@ -262,13 +266,30 @@ impl Plan {
         self.respond_async
     }
 
-    /// The short form of the account for `x-tidegate-reason`: `rule=<id>`, and what narrowed the placement.
+    /// The code of the drop ([`DropReason::code`]) of a target that would have been tried first, had it not been for a state
+    /// that passes by itself: the first attempt stands in for it.
+    #[must_use]
+    pub fn substituted(&self) -> Option<&'static str> {
+        self.substituted
+    }
+
+    /// When to ask again: the soonest that a dropped target may be tried, where one was dropped only for now.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.dropped.iter().filter_map(|dropped| dropped.reason.passes_in()).min()
+    }
+
+    /// The short form of the account for `x-tidegate-reason`: `rule=<id>`, what narrowed the placement, and why another target
+    /// stands in.
     #[must_use]
     pub fn reason(&self) -> String {
-        let rule = self.rule.as_str();
-        match self.placement.narrowed_by() {
-            None => format!("rule={rule}"),
-            Some(cause) => format!("rule={rule}; placement={}", cause.as_str()),
+        let mut reason = format!("rule={}", self.rule.as_str());
+        if let Some(cause) = self.placement.narrowed_by() {
+            reason = format!("{reason}; placement={}", cause.as_str());
         }
+        if let Some(code) = self.substituted {
+            reason = format!("{reason}; substituted={code}");
+        }
+        reason
     }
 }

@@ -4,8 +4,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{Facts, UnknownWord};
+use crate::{BreakerCause, Facts, UnknownWord};
 
 /// Longest target id in bytes; ids become metric label values and header values.
 pub const TARGET_ID_BYTES_MAX: usize = 128;
@@ -119,7 +120,17 @@ pub enum TargetState {
     /// Its model is being fetched.
     Downloading,
     /// It failed too often of late and is left alone for a while (circuit breaker).
-    BreakerOpen,
+    BreakerOpen {
+        /// Why.
+        cause: BreakerCause,
+        /// Time until one request may try it; `None` when not known.
+        probe_in: Option<Duration>,
+    },
+    /// It said that it takes no more requests for a while.
+    RateLimited {
+        /// What is left of that time; `None` when not known.
+        wait: Option<Duration>,
+    },
     /// Cannot answer; the text says why and holds no prompt text.
     Down(Arc<str>),
 }
@@ -141,7 +152,8 @@ impl TargetState {
             Self::Cold => "cold",
             Self::Unreachable => "unreachable",
             Self::Downloading => "downloading",
-            Self::BreakerOpen => "breaker_open",
+            Self::BreakerOpen { .. } => "breaker_open",
+            Self::RateLimited { .. } => "rate_limited",
             Self::Down(_) => "down",
         }
     }

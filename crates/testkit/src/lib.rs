@@ -26,9 +26,7 @@ pub use gateway::{Exited, Gateway, GatewayBuilder, http_client};
 pub use metrics::{Sample, parse_metrics, sum_metric};
 pub use raw_client::{RawClient, RawReply};
 pub use sse::{Event, EventStream, Streamed};
-pub use upstream::{
-    Attempt, Behaviour, DEFAULT_TEXT, Ended, Ending, Log, OfflineUpstream, ScriptedUpstream, Usage, text_pieces,
-};
+pub use upstream::{Attempt, Behaviour, DEFAULT_TEXT, Ended, Ending, Log, ScriptedUpstream, Usage, text_pieces};
 
 /// Longest time any helper of this crate waits for something before it fails the test. Generous on
 /// purpose: it is there to end a hung test, never to measure anything.

@@ -7,6 +7,7 @@
 mod behaviour;
 mod link;
 mod log;
+mod outage;
 mod play;
 mod request;
 mod steps;
@@ -35,28 +36,10 @@ use tokio::task::JoinSet;
 pub struct ScriptedUpstream {
     addr: Option<SocketAddr>,
     shared: Arc<Shared>,
-    /// Holds the accepting task, which holds the tasks of all connections.
-    _accepting: JoinSet<()>,
-}
-
-/// An upstream that cannot be connected to yet. Its address stays its own.
-#[derive(Debug)]
-pub struct OfflineUpstream {
-    socket: TcpSocket,
-    addr: SocketAddr,
-}
-
-impl OfflineUpstream {
-    /// What a client is configured with: `http://127.0.0.1:PORT/v1`.
-    pub fn base_url(&self) -> String {
-        format!("http://{}/v1", self.addr)
-    }
-
-    /// From now on somebody listens. Until scripted it answers each request with [`DEFAULT_TEXT`].
-    pub fn come_online(self) -> ScriptedUpstream {
-        let listener = self.socket.listen(1024).expect("a bound socket listens");
-        ScriptedUpstream::serve(Some(self.addr), Listener::Tcp(listener))
-    }
+    /// Keeps the port while nobody listens on it.
+    _reserved: Option<TcpSocket>,
+    /// Holds the accepting task, which holds the tasks of all connections; none during an outage.
+    accepting: Mutex<JoinSet<()>>,
 }
 
 #[derive(Debug)]
@@ -85,26 +68,17 @@ struct Script {
 impl ScriptedUpstream {
     /// Starts on a free port of 127.0.0.1. Until scripted it answers each request with [`DEFAULT_TEXT`].
     pub async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port on loopback");
-        let addr = listener.local_addr().expect("a bound listener has an address");
-        Self::serve(Some(addr), Listener::Tcp(listener))
-    }
-
-    /// An address of 127.0.0.1 on which nobody listens, until an upstream does.
-    ///
-    /// # Panics
-    /// When there is none.
-    pub fn offline() -> OfflineUpstream {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port on loopback");
-        let addr = socket.local_addr().expect("a bound socket has an address");
-        OfflineUpstream { socket, addr }
+        let upstream = Self::start_down().await;
+        upstream.come_back().await;
+        upstream
     }
 
     /// Starts on a Unix socket at `path`, which must not exist. Resets become plain closes there.
     pub async fn start_unix(path: &Path) -> Self {
         let listener = UnixListener::bind(path).expect("a Unix socket at this path");
-        Self::serve(None, Listener::Unix(listener))
+        let upstream = Self::idle(None, None);
+        upstream.accept(Listener::Unix(listener));
+        upstream
     }
 
     /// The address it listens on.
@@ -208,7 +182,8 @@ impl ScriptedUpstream {
         self.wait_for(|log| log.attempts.len() >= count).await
     }
 
-    fn serve(addr: Option<SocketAddr>, listener: Listener) -> Self {
+    /// Not listening yet.
+    fn idle(addr: Option<SocketAddr>, reserved: Option<TcpSocket>) -> Self {
         let script = Script {
             next: VecDeque::new(),
             default: Behaviour::answer(DEFAULT_TEXT),
@@ -221,9 +196,12 @@ impl ScriptedUpstream {
             releases: Semaphore::new(0),
             script: Mutex::new(script),
         });
-        let mut accepting = JoinSet::new();
-        accepting.spawn(accept_all(listener, Arc::clone(&shared)));
-        Self { addr, shared, _accepting: accepting }
+        Self { addr, shared, _reserved: reserved, accepting: Mutex::default() }
+    }
+
+    fn accept(&self, listener: Listener) {
+        let mut accepting = self.accepting.lock().expect("no holder of the tasks panics");
+        accepting.spawn(accept_all(listener, Arc::clone(&self.shared)));
     }
 }
 
@@ -276,7 +254,7 @@ async fn accept_all(listener: Listener, shared: Arc<Shared>) {
         connections.spawn(async move {
             let log = shared.log.clone();
             play::serve(Link::new(socket), number, shared).await;
-            log.send_modify(|log| log.connections_open -= 1);
+            log.send_modify(|log| log.connections_open = log.connections_open.saturating_sub(1));
         });
         while connections.try_join_next().is_some() {}
     }

@@ -6,6 +6,7 @@ mod eval_target;
 mod explain;
 mod labels;
 mod outbox;
+mod status;
 mod train;
 mod up;
 
@@ -22,6 +23,7 @@ pub(crate) use eval_target::eval_target;
 pub(crate) use explain::explain;
 pub(crate) use labels::labels;
 pub(crate) use outbox::outbox;
+pub(crate) use status::status;
 pub(crate) use train::train;
 pub(crate) use up::up;
 

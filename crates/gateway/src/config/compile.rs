@@ -8,6 +8,7 @@ use std::time::Duration;
 use dispatch::HedgeLimits;
 use policy::{Mode, Privacy};
 
+use super::health::{compile_breaker, compile_network};
 use super::learning::compile_learning;
 use super::outbox::compile_outbox;
 use super::profile::real;
@@ -86,6 +87,8 @@ pub(super) fn compile(
         check.problem("defaults.mode", format!("excludes defaults.privacy {}: nothing could answer", privacy.as_str()));
     }
     let trust = compile_trust(&mut check, &raw.trust);
+    let breaker = compile_breaker(&mut check, &raw.breaker);
+    let network = compile_network(&mut check, &raw.network);
     let limits = limits(&mut check, &raw.limits);
     let hedging = hedging(&mut check, &raw.hedging);
     let log = log(&mut check, raw.log);
@@ -135,6 +138,8 @@ pub(super) fn compile(
         scanner: scanner?,
         targets,
         disabled,
+        breaker,
+        network,
         limits,
         hedging,
         log,

@@ -4,6 +4,7 @@
 //! line and column.
 
 mod compile;
+mod health;
 mod learning;
 mod outbox;
 mod prices;
@@ -25,9 +26,10 @@ use std::time::Duration;
 
 use ::signals::scan::Scanner;
 use dispatch::{HedgeLimits, Timeouts};
-use policy::{Locality, Mode, Privacy, TargetId, TargetProfile};
+use policy::{BreakerLimits, Locality, Mode, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
+pub(crate) use health::NetworkConfig;
 pub(crate) use learning::{LearningConfig, Verifier, VerifierKind};
 pub(crate) use outbox::OutboxConfig;
 pub(crate) use secret::Secret;
@@ -66,6 +68,10 @@ pub(crate) struct Config {
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.
     pub disabled: Vec<(String, String)>,
+    /// When a target that fails is left alone; `None` where it never is.
+    pub breaker: Option<BreakerLimits>,
+    /// What is known of the network, and how it is looked for.
+    pub network: NetworkConfig,
     /// Limits of the listeners.
     pub limits: Limits,
     /// What hedges may amount to.

@@ -2,12 +2,16 @@
 //!
 //! `schemas/tidegate.schema.json` is made of these types; their comments are what an editor shows.
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+pub(crate) use health::{RawBreaker, RawNetwork, RawProbe};
 
 /// The configuration of Tidegate.
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +38,10 @@ pub(crate) struct RawConfig {
     pub outbox: RawOutbox,
     /// The models, in the order of preference among equals; 1 to 256.
     pub targets: Vec<RawTarget>,
+    /// When a target that fails is left alone.
+    pub breaker: RawBreaker,
+    /// Whether targets in the cloud can be reached.
+    pub network: RawNetwork,
     /// What the gateway takes at most.
     pub limits: RawLimits,
     /// What hedges may amount to.

@@ -335,3 +335,54 @@ fn a_public_address_is_no_network_of_ones_own() {
         );
     }
 }
+
+#[test]
+fn breakers_and_the_network_are_as_the_code_says_unless_they_are_told() {
+    let targets = "targets: [{id: a/b, provider: openai, model: m, base_url: 'http://127.0.0.1:1/v1'}]\n";
+    let config = parse_with(targets, &[]).unwrap();
+    assert_eq!(config.breaker, Some(policy::BreakerLimits::default()));
+    let network = &config.network;
+    assert_eq!((network.metered, network.limits.probing, network.probe.addresses.len()), (None, true, 0));
+    assert!(network.probe.captive.is_none());
+
+    let told = "breaker: {consecutive_failures: 3, open_ms: 9000}
+network: {metered: true, probe: {addresses: ['https://a.example'], captive_url: 'http://c.example/204', retry_max_ms: 100, idle_ms: 1000}}\n";
+    let config = parse_with(&format!("{told}{targets}"), &[]).unwrap();
+    let breaker = config.breaker.unwrap();
+    assert_eq!((breaker.consecutive_failures, breaker.open_first), (3, Duration::from_secs(9)));
+    assert_eq!(breaker.open_max, breaker.open_first, "what is not said is not shorter than what is");
+    let NetworkConfig { metered, limits, probe } = config.network;
+    assert_eq!(
+        (metered, limits.retry_first, limits.idle_max),
+        (Some(true), Duration::from_millis(100), Duration::from_secs(20))
+    );
+    assert_eq!((probe.addresses.len(), probe.captive.unwrap().status), (1, 204));
+    let off = parse_with(&format!("breaker: {{enabled: false}}\n{targets}"), &[]).unwrap();
+    assert_eq!(off.breaker, None);
+}
+
+#[test]
+fn what_breakers_and_probes_cannot_be_is_refused() {
+    let text = "\
+breaker: {consecutive_failures: 0, failure_rate: 1.5, open_ms: 5000, open_max_ms: 100}
+network:
+  probe:
+    addresses: ['ftp://a.example', 'https://user:pass@b.example']
+    captive_url: https://c.example
+    captive_status: 99
+targets: [{id: a/b, provider: openai, model: m, base_url: 'http://127.0.0.1:1/v1'}]
+";
+    let found = errors(text);
+    for expected in [
+        "breaker.consecutive_failures: 0 is out of range; allowed are 1 to 1000",
+        "breaker.failure_rate: 1.5 is out of range; allowed is above 0 to 1",
+        "breaker.open_max_ms: is shorter than breaker.open_ms",
+        "network.probe.addresses[0]: has to begin with https:// or http://",
+        "network.probe.addresses[1]: holds credentials; a probe needs none",
+        "network.probe.captive_url: has to begin with http://",
+        "network.probe.captive_status: 99 is out of range; allowed are 100 to 599",
+    ] {
+        assert!(found.iter().any(|line| line.contains(expected)), "{expected} in {found:#?}");
+    }
+    assert_eq!(found.len(), 7, "{found:#?}");
+}

@@ -52,6 +52,7 @@ pub(crate) fn may_pass(outcome: Outcome) -> bool {
         outcome,
         Outcome::WorkerUnavailable
             | Outcome::QueueFull
+            | Outcome::LeftAlone
             | Outcome::ConnectFailed
             | Outcome::ConnectionLost
             | Outcome::FirstTokenTimeout
@@ -63,7 +64,7 @@ pub(crate) fn may_pass(outcome: Outcome) -> bool {
 
 /// Whether the request may have reached the target.
 fn reached(outcome: Outcome) -> bool {
-    !matches!(outcome, Outcome::WorkerUnavailable | Outcome::QueueFull | Outcome::ConnectFailed)
+    !matches!(outcome, Outcome::WorkerUnavailable | Outcome::QueueFull | Outcome::LeftAlone | Outcome::ConnectFailed)
 }
 
 /// Tries one entry; ends early when `deleted` does.

@@ -10,8 +10,10 @@ async fn each_failure_moves_on_to_the_next_target_streaming_and_not() {
     let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
     let gateway = cloud_gateway(&[&a, &b]).await;
     b.set_default(Behaviour::answer("second"));
+    // A target that names a time is not asked before.
+    let limited = Behaviour::Status { status: 429, retry_after: Some("0".into()), message: "slow down".into() };
     let failures = [
-        (Behaviour::status(429), "rate_limited"),
+        (limited, "rate_limited"),
         (Behaviour::status(500), "server_error"),
         (Behaviour::status(502), "server_error"),
         (Behaviour::status(503), "overloaded"),

@@ -18,8 +18,12 @@ pub(crate) fn cloud_config(upstreams: &[&ScriptedUpstream], extra: &str) -> Stri
     text
 }
 
+/// Ports that the system chooses, and nothing fetched. No breaker and no probe, so that upstreams see what a test sends and nothing
+/// else; tests of these begin with [`BARE`].
+pub(crate) const LISTEN: &str = "listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nartifacts: {fetch: false}\nbreaker: {enabled: false}\nnetwork: {probe: {enabled: false}}\n";
+
 /// Ports that the system chooses, and nothing fetched.
-pub(crate) const LISTEN: &str = "listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nartifacts: {fetch: false}\n";
+pub(crate) const BARE: &str = "listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nartifacts: {fetch: false}\n";
 
 /// Adds a target for each upstream to a `targets:` list.
 pub(crate) fn push_clouds(text: &mut String, upstreams: &[&ScriptedUpstream]) {
@@ -120,4 +124,23 @@ pub(crate) async fn settled_metrics(gateway: &Gateway) -> String {
         }
     };
     tokio::time::timeout(testkit::PATIENCE, settled).await.unwrap()
+}
+
+/// What the gateway says of itself on its admin port.
+pub(crate) async fn status(gateway: &Gateway) -> Value {
+    Reply::of(http_client().get(gateway.admin_url("/readyz"))).await.json()
+}
+
+/// The state of the gateway once `holds` of it.
+pub(crate) async fn status_when(gateway: &Gateway, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let found = async {
+        loop {
+            let status = status(gateway).await;
+            if holds(&status) {
+                return status;
+            }
+        }
+    };
+    let found = tokio::time::timeout(testkit::PATIENCE, found).await;
+    found.unwrap_or_else(|_| panic!("never so: {what}\n{}", gateway.logs().join("\n")))
 }

@@ -66,9 +66,11 @@ impl<'a> Values<'a> {
         (fact.get)(self)
     }
 
-    /// Targets of a locality that are ready.
+    /// Targets of a locality that are ready; in the cloud none while there is no network.
     pub(super) fn ready(&self, locality: Locality) -> FactRef<'a> {
-        let is_ready = |target: &&TargetFacts| target.locality() == locality && target.state == TargetState::Ready;
+        let is_away = locality == Locality::Cloud && self.facts.moment.connectivity.is_some_and(|c| c.is_away());
+        let is_ready =
+            |target: &&TargetFacts| target.locality() == locality && target.state == TargetState::Ready && !is_away;
         FactRef::Number(self.targets.iter().filter(is_ready).count() as f64)
     }
 

@@ -71,7 +71,7 @@ const MODES: FactKind = FactKind::Word(&["prefer_on_device", "only_on_device", "
 const CLASSES: FactKind = FactKind::Word(&["public", "internal", "confidential", "restricted"]);
 const LOCALITIES: FactKind = FactKind::Word(&["device", "network", "cloud"]);
 const STATES: FactKind =
-    FactKind::Word(&["ready", "loading", "cold", "downloading", "unreachable", "breaker_open", "down"]);
+    FactKind::Word(&["ready", "loading", "cold", "downloading", "unreachable", "rate_limited", "breaker_open", "down"]);
 const NOT_SCANNED: &str = "the privacy scan did not run";
 const NOT_CLASSIFIED: &str = "the classifier did not run";
 const NOT_PREDICTED: &str =
@@ -254,13 +254,13 @@ pub static FACTS: &[Fact] = &[
     }),
     sometimes(
         "moment.connectivity",
-        FactKind::Word(&["online", "offline"]),
+        FactKind::Word(&crate::Connectivity::WORDS),
         "",
-        "whether cloud targets could be connected to of late",
-        "nothing is known of it",
+        "requests to cloud targets and probes, or `POST /admin/network`",
+        "there is no cloud target",
         |v| v.facts.moment.connectivity.map(crate::Connectivity::as_str).into(),
     ),
-    later("moment.metered", Bool, "", "the operating system", "the system does not say", |v| {
+    sometimes("moment.metered", Bool, "", "`network.metered`, or `POST /admin/network`", "neither says", |v| {
         v.facts.moment.metered.into()
     }),
     later("moment.battery_percent", Int, "0 to 100", "the operating system", "the system does not say", |v| {

@@ -2,6 +2,7 @@
 
 mod compile;
 mod decisions;
+mod health;
 mod properties;
 mod schema;
 

@@ -12,7 +12,7 @@ use super::dataset::Row;
 use crate::facts;
 use crate::gateway::Gateway;
 
-/// How often a target that says it is asked too much is asked again.
+/// How often a target that says it is asked too much, or is left alone for a while, is asked again.
 const RATE_LIMIT_TRIES: u32 = 5;
 /// The wait before that, where the target names none; doubled each time.
 const RATE_LIMIT_WAIT: Duration = Duration::from_secs(2);
@@ -45,39 +45,49 @@ pub(super) async fn ask(gateway: &Gateway, row: &Row) -> Result<Answered, Unansw
     for _ in 1..RATE_LIMIT_TRIES {
         let journal = Journal::default();
         let answered = ask_once(gateway, row, &journal).await;
-        let records = journal.records();
-        let limited = records.last().filter(|last| last.outcome == Outcome::Status(429));
-        let Some(limited) = limited.filter(|_| answered.is_err()) else { return answered };
-        tokio::time::sleep(limited.retry_after.unwrap_or(wait).min(RATE_LIMIT_WAIT_MAX)).await;
+        let last = journal.records().pop();
+        let asked_for = match (&answered, &last) {
+            (Err((_, Some(left))), _) => Some(*left),
+            (Err(_), Some(last)) if matches!(last.outcome, Outcome::Status(429) | Outcome::LeftAlone) => {
+                last.retry_after
+            }
+            _ => return answered.map_err(|(why, _)| why),
+        };
+        tokio::time::sleep(asked_for.unwrap_or(wait).min(RATE_LIMIT_WAIT_MAX)).await;
         wait *= 2;
     }
-    ask_once(gateway, row, &Journal::default()).await
+    ask_once(gateway, row, &Journal::default()).await.map_err(|(why, _)| why)
 }
 
-async fn ask_once(gateway: &Gateway, row: &Row, journal: &Journal) -> Result<Answered, Unanswered> {
+/// Why there is no answer, and how long the target is left alone where nobody was asked for that.
+type NotNow = (Unanswered, Option<Duration>);
+
+async fn ask_once(gateway: &Gateway, row: &Row, journal: &Journal) -> Result<Answered, NotNow> {
     let begun = Instant::now();
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
     let signalled = gateway.signals.read(&row.request, &gateway.metrics).await;
     let mut gathered = facts::gather(gateway, stickiness, &HeaderMap::new(), &row.request, signalled, None)
-        .map_err(|error| Unanswered::Refused(error.message.clone()))?;
+        .map_err(|error| (Unanswered::Refused(error.message.clone()), None))?;
     gateway.token_counts.count(&row.request, &mut gathered.targets).await;
     let plan = decide(in_force.policy(), &gathered.facts, &gathered.targets)
-        .map_err(|refusal| Unanswered::Refused(refusal.to_string()))?;
+        .map_err(|refusal| (Unanswered::Refused(refusal.to_string()), None))?;
     if plan.attempts().is_empty() {
         let asked = plan.dropped().iter().find(|dropped| dropped.profile.id.as_str() == row.request.model());
-        return Err(Unanswered::Failed(asked.map_or_else(String::new, |dropped| dropped.reason.explain())));
+        let why = asked.map_or_else(String::new, |dropped| dropped.reason.explain());
+        return Err((Unanswered::Failed(why), asked.and_then(|dropped| dropped.reason.passes_in())));
     }
     let due = begun + gateway.config.limits.total_timeout;
     let answer = gateway.dispatcher.execute(&plan, &row.request, journal, due.into()).await.map_err(|failure| {
         let detail = journal.records().pop().map(|last| last.detail);
-        Unanswered::Failed(detail.unwrap_or_else(|| failure.to_string()))
+        (Unanswered::Failed(detail.unwrap_or_else(|| failure.to_string())), None)
     })?;
-    match answer.content {
+    let answered = match answer.content {
         Content::Stream(relay) => streamed(*relay, begun).await,
         Content::Whole { .. } => Err(Unanswered::Failed("the target did not stream".to_owned())),
         Content::Rejected { status, error } => Err(Unanswered::Refused(format!("status {status}: {}", error.message))),
-    }
+    };
+    answered.map_err(|why| (why, None))
 }
 
 async fn streamed(mut relay: Relay<'_>, begun: Instant) -> Result<Answered, Unanswered> {

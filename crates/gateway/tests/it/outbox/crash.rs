@@ -13,11 +13,11 @@ async fn start(home: &std::path::Path, upstream: &ScriptedUpstream, extra: &str)
 #[tokio::test]
 async fn a_request_that_waits_is_sent_by_the_next_process() {
     let home = tempfile::tempdir().unwrap();
-    let upstream = ScriptedUpstream::offline();
+    let upstream = ScriptedUpstream::start_down().await;
     let mut gateway = Gateway::builder(&config(&upstream.base_url(), "")).home(home.path()).start().await;
     let kept = kept(later(&gateway, &prompt()).header("x-tidegate-tags", "a, b")).await;
     gateway.kill().await;
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     let mut gateway = start(home.path(), &upstream, "").await;
     let done = finished(&gateway, id(&kept), "completed").await;
     assert_eq!((text(&done), &done["interrupted_attempts"]), (DEFAULT_TEXT, &json!(0)));
@@ -32,10 +32,10 @@ async fn a_request_that_waits_is_sent_by_the_next_process() {
 #[tokio::test]
 async fn what_was_being_sent_is_sent_again_and_marked() {
     let home = tempfile::tempdir().unwrap();
-    let upstream = ScriptedUpstream::offline();
+    let upstream = ScriptedUpstream::start_down().await;
     let mut gateway = Gateway::builder(&config(&upstream.base_url(), "")).home(home.path()).start().await;
     let kept = kept(later(&gateway, &prompt())).await;
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     upstream.script([Behaviour::StallBeforeHeaders]);
     upstream.wait_held(0).await;
     assert_eq!(entry(&gateway, id(&kept)).await["status"], "sending");
@@ -50,12 +50,12 @@ async fn what_was_being_sent_is_sent_again_and_marked() {
 #[tokio::test]
 async fn a_gateway_that_stops_keeps_the_answer_that_is_on_its_way() {
     let home = tempfile::tempdir().unwrap();
-    let upstream = ScriptedUpstream::offline();
+    let upstream = ScriptedUpstream::start_down().await;
     let extra = "outbox: {concurrency: 1}";
     let mut gateway = Gateway::builder(&config(&upstream.base_url(), extra)).home(home.path()).start().await;
     let first = kept(later(&gateway, &prompt())).await;
     let second = kept(later(&gateway, &hello())).await;
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     upstream.script([Behaviour::StallBeforeHeaders]);
     upstream.wait_held(0).await;
     gateway.signal(rustix::process::Signal::TERM);
@@ -75,7 +75,7 @@ async fn a_gateway_that_stops_keeps_the_answer_that_is_on_its_way() {
 #[tokio::test]
 async fn whatever_was_accepted_before_a_kill_is_there() {
     let home = tempfile::tempdir().unwrap();
-    let upstream = ScriptedUpstream::offline();
+    let upstream = ScriptedUpstream::start_down().await;
     let mut gateway = Gateway::builder(&config(&upstream.base_url(), "")).home(home.path()).start().await;
     let (accepted, mut ids) = tokio::sync::mpsc::unbounded_channel();
     let flood: Vec<_> = (0..4)
@@ -119,7 +119,7 @@ async fn whatever_was_accepted_before_a_kill_is_there() {
     }
     assert!(all.iter().all(|id| listed.contains(id)), "{} accepted, {} there", all.len(), listed.len());
     assert!(listed.len() <= all.len() + 4, "{} accepted, {} there", all.len(), listed.len());
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     for id in &all[..3] {
         finished(&gateway, id, "completed").await;
     }
@@ -135,7 +135,7 @@ async fn a_second_gateway_on_the_same_folder_sends_nothing_of_the_first() {
     assert_eq!((reply.status, reply.error("code").as_str()), (404, "outbox_off"));
     assert!(reply.error("message").contains("another gateway"), "{}", reply.text);
     assert_eq!(Reply::of(later(&second, &hello())).await.status, 502);
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     finished(&gateway, id(&waiting), "completed").await;
     assert_eq!(upstream.attempts().len(), 1);
     assert!(Reply::of(chat(&second, &hello())).await.status == 200);

@@ -24,7 +24,7 @@ async fn past_a_limit_a_request_is_refused_and_the_rest_stays_as_it_is() {
     assert!(reply.error("message").contains("cloud/a"), "and why not now: {}", reply.text);
     assert_eq!(delete(&gateway, id(&first)).await.status, 200);
     let third = kept(later(&gateway, &hello())).await;
-    let _upstream = upstream.come_online();
+    upstream.come_back().await;
     for entry in [second, third] {
         assert_eq!(text(&finished(&gateway, id(&entry), "completed").await), DEFAULT_TEXT);
     }
@@ -132,7 +132,7 @@ async fn a_flood_fills_the_outbox_to_its_limit_and_no_further() {
     }
     assert_eq!((accepted, refused), (50, 1951));
     assert!(gateway.resident_bytes() < before + (64 << 20), "{before} {}", gateway.resident_bytes());
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     finished(&gateway, id(&first), "completed").await;
     upstream.wait_attempts(50).await;
     let attempts = upstream.attempts();
@@ -147,7 +147,7 @@ async fn a_large_request_and_a_large_answer_pass_whole() {
     let content = "0123456789abcdef".repeat(1 << 18);
     let body = json!({"model": "auto", "messages": [{"role": "user", "content": content}]});
     let entry = kept(later(&gateway, &body)).await;
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     let answer = "low water ".repeat(400_000);
     upstream.set_default(Behaviour::answer(answer.clone()));
     let done = finished(&gateway, id(&entry), "completed").await;
@@ -172,7 +172,7 @@ async fn what_is_kept_is_readable_by_its_owner_alone() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     assert!(holds("heron") && !holds("sk-never-kept"));
-    let _upstream = upstream.come_online();
+    upstream.come_back().await;
     finished(&gateway, id(&entry), "completed").await;
     assert!(!holds("heron") && holds("The tide turns"), "the prompt goes when the answer comes");
     delete(&gateway, id(&entry)).await;

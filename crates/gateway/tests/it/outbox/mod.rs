@@ -9,7 +9,7 @@ use std::process::Command;
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use testkit::{Behaviour, DEFAULT_TEXT, Gateway, OfflineUpstream, ScriptedUpstream, http_client};
+use testkit::{Behaviour, DEFAULT_TEXT, Gateway, ScriptedUpstream, http_client};
 
 use crate::support::{LISTEN, Reply, chat, hello, settled_metrics};
 
@@ -88,8 +88,8 @@ fn text(entry: &Value) -> &str {
     entry["response"]["body"]["choices"][0]["message"]["content"].as_str().unwrap()
 }
 
-async fn offline(extra: &str) -> (OfflineUpstream, Gateway) {
-    let upstream = ScriptedUpstream::offline();
+async fn offline(extra: &str) -> (ScriptedUpstream, Gateway) {
+    let upstream = ScriptedUpstream::start_down().await;
     let gateway = Gateway::start(&config(&upstream.base_url(), extra)).await;
     (upstream, gateway)
 }
@@ -110,7 +110,7 @@ async fn what_cannot_be_answered_now_is_answered_when_the_network_is_back() {
     let (created, expires) = (accepted["created_at"].as_i64().unwrap(), accepted["expires_at"].as_i64().unwrap());
     assert_eq!(expires - created, 86_400);
 
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     let done = finished(&gateway, &id, "completed").await;
     assert_eq!(text(&done), DEFAULT_TEXT);
     assert_eq!((&done["target"], &done["locality"]), (&json!("cloud/a"), &json!("cloud")));
@@ -169,7 +169,7 @@ async fn a_stream_becomes_a_whole_answer_later() {
     let mut body = prompt();
     (body["stream"], body["stream_options"]) = (true.into(), json!({"include_usage": true}));
     let entry = kept(later(&gateway, &body)).await;
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     assert_eq!(text(&finished(&gateway, id(&entry), "completed").await), DEFAULT_TEXT);
     let sent = upstream.attempts()[0].json();
     assert_eq!((sent.get("stream"), sent.get("stream_options")), (None, None), "{sent}");
@@ -200,7 +200,7 @@ async fn what_never_can_be_answered_is_refused_at_once() {
 async fn a_target_that_refuses_the_request_itself_ends_it_and_so_do_failures_without_end() {
     let (upstream, gateway) = offline("outbox: {failures_max: 2}").await;
     let refused = kept(later(&gateway, &hello())).await;
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     upstream.set_default(Behaviour::status(422));
     let done = finished(&gateway, id(&refused), "failed").await;
     assert_eq!(done["response"]["status_code"], 422, "{done}");
@@ -225,7 +225,7 @@ async fn deleting_what_is_being_sent_ends_it_and_frees_its_place() {
     let (upstream, gateway) = offline("outbox: {concurrency: 1}").await;
     let first = kept(later(&gateway, &prompt())).await;
     let second = kept(later(&gateway, &hello())).await;
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     upstream.script([Behaviour::StallBeforeHeaders]);
     upstream.wait_held(0).await;
     assert_eq!(entry(&gateway, id(&first)).await["status"], "sending");
@@ -263,7 +263,7 @@ async fn a_route_may_want_it_for_its_callers() {
     assert_eq!(Reply::of(chat(&gateway, &hello())).await.status, 502);
     let reply = Reply::of(chat(&gateway, &hello()).header("x-tidegate-tags", "batch")).await;
     assert_eq!((reply.status, reply.header("preference-applied")), (202, ""), "nobody stated a preference");
-    let _upstream = upstream.come_online();
+    upstream.come_back().await;
     finished(&gateway, id(&reply.json()), "completed").await;
 }
 
@@ -287,7 +287,7 @@ async fn the_command_line_looks_and_deletes_beside_a_running_gateway() {
     let entry = kept(later(&gateway, &prompt())).await;
     let (ok, said) = tidegate(&home, &["outbox", "list"]);
     assert!(ok && said.contains(id(&entry)) && said.contains("queued"), "{said}");
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     upstream.script([Behaviour::StallBeforeHeaders]);
     upstream.wait_held(0).await;
     let (ok, said) = tidegate(&home, &["outbox", "delete", id(&entry)]);

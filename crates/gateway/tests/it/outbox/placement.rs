@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use testkit::{Behaviour, Gateway, OfflineUpstream, ScriptedUpstream, http_client};
+use testkit::{Behaviour, Gateway, ScriptedUpstream, http_client};
 
 use super::{TIMEOUTS, config, entry_when, finished, id, kept, later, prompt, text};
 use crate::support::{LISTEN, Reply, chat};
@@ -27,13 +27,13 @@ async fn the_policy_of_the_moment_decides() {
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("policy.yaml");
     std::fs::write(&policy, ANYWHERE).unwrap();
-    let upstream = ScriptedUpstream::offline();
+    let upstream = ScriptedUpstream::start_down().await;
     let extra = format!("policy: {{file: {}}}", policy.display());
     let gateway = Gateway::start(&config(&upstream.base_url(), &extra)).await;
     let entry = kept(later(&gateway, &prompt())).await;
     put_in_force(&gateway, &policy, NOT_IN_CLOUD).await;
     entry_when(&gateway, id(&entry), rule_in).await;
-    let upstream = upstream.come_online();
+    upstream.come_back().await;
     // Another generation of the same policy has every entry looked at again, with the target there.
     put_in_force(&gateway, &policy, &format!("{NOT_IN_CLOUD}# again\n")).await;
     let public = json!({"model": "auto", "messages": [{"role": "user", "content": "x"}]});
@@ -48,14 +48,14 @@ async fn the_policy_of_the_moment_decides() {
 }
 
 struct Both {
-    device: OfflineUpstream,
+    device: ScriptedUpstream,
     cloud: ScriptedUpstream,
     home: tempfile::TempDir,
 }
 
 impl Both {
     async fn new() -> Self {
-        let (device, cloud) = (ScriptedUpstream::offline(), ScriptedUpstream::start().await);
+        let (device, cloud) = (ScriptedUpstream::start_down().await, ScriptedUpstream::start().await);
         cloud.set_default(Behaviour::answer("from the cloud"));
         Self { device, cloud, home: tempfile::tempdir().unwrap() }
     }
@@ -91,7 +91,8 @@ async fn the_class_of_a_conversation_holds_beyond_the_process_that_knew_it() {
     let other = json!({"model": "auto", "messages": [{"role": "user", "content": "something else"}]});
     assert_eq!(Reply::of(chat(&gateway, &other)).await.content(), "from the cloud");
     let seen = both.cloud.attempts().len();
-    let device = both.device.come_online();
+    both.device.come_back().await;
+    let device = &both.device;
     device.set_default(Behaviour::answer("from the device"));
     for entry in [said, follows] {
         let done = finished(&gateway, id(&entry), "completed").await;
@@ -107,7 +108,8 @@ async fn what_the_scan_finds_keeps_a_request_here_whenever_it_is_sent() {
     let gateway = both.gateway().await;
     let body = json!({"model": "auto", "messages": [{"role": "user", "content": "write to jane.roe@example.org, my card is 4111 1111 1111 1111"}]});
     let entry = kept(later(&gateway, &body)).await;
-    let device = both.device.come_online();
+    both.device.come_back().await;
+    let device = &both.device;
     device.set_default(Behaviour::answer("from the device"));
     assert_eq!(text(&finished(&gateway, id(&entry), "completed").await), "from the device");
     assert_eq!(both.cloud.connections_total(), 0);
