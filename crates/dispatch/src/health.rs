@@ -19,12 +19,11 @@ mod tests;
 
 /// How long a target may say nothing before that is its fault, where its own limit is longer.
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
-/// How long a target that could not be connected to is tried only after the others.
+/// How long a target that could not be connected to, or limits its rate and does not say for how long, is tried only after the
+/// others.
 pub const UNREACHABLE_FOR: Duration = Duration::from_secs(1);
 /// The longest that a target is believed that it takes no requests.
 pub const RATE_LIMITED_MAX: Duration = Duration::from_secs(600);
-/// How long a target is left alone that limits its rate and does not say for how long.
-pub const RATE_LIMITED_DEFAULT: Duration = Duration::from_secs(1);
 
 /// The health of one target. Cheap to ask on every request.
 pub struct TargetHealth {
@@ -201,10 +200,11 @@ impl TargetHealth {
         let now = self.begun.elapsed();
         let mut condition = self.lock(now);
         match outcome {
-            Outcome::Status(429) => {
-                let wait = retry_after.unwrap_or(RATE_LIMITED_DEFAULT).min(RATE_LIMITED_MAX);
-                condition.limited_until = condition.limited_until.max(now + wait);
-            }
+            Outcome::Status(429) => match retry_after {
+                Some(wait) => condition.limited_until = condition.limited_until.max(now + wait.min(RATE_LIMITED_MAX)),
+                // Nothing forbids to ask, where nobody else is left.
+                None => condition.unreachable_until = now + UNREACHABLE_FOR,
+            },
             Outcome::ConnectFailed if !self.is_supervised => condition.unreachable_until = now + UNREACHABLE_FOR,
             _ if outcome.reach() == policy::ReachSignal::Reached => condition.unreachable_until = Duration::ZERO,
             _ => {}

@@ -30,7 +30,7 @@ mod relay;
 pub use answer::{Answer, Content, Failure, TargetFailure};
 pub use destination::{Destination, DestinationError};
 pub use execute::{Dispatcher, Target};
-pub use health::{HealthStatus, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX, SILENT_AFTER, TargetHealth, UNREACHABLE_FOR};
+pub use health::{HealthStatus, RATE_LIMITED_MAX, SILENT_AFTER, TargetHealth, UNREACHABLE_FOR};
 pub use hedge::HedgeLimits;
 pub use journal::{AttemptRecord, Journal};
 pub use llama_cpp::LlamaCpp;

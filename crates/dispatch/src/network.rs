@@ -61,8 +61,7 @@ impl Network {
     ) -> Result<Self, ProbeError> {
         let probing = limits.probing && !origins.is_empty();
         let prober = probing.then(|| Prober::new(&origins, probe)).transpose()?;
-        let addresses = prober.as_ref().map_or(origins.len(), |prober| prober.places().end.max(origins.len()));
-        let mut machine = NetworkMachine::new(ConnectivityLimits { probing, ..limits }, addresses, Duration::ZERO);
+        let mut machine = NetworkMachine::new(ConnectivityLimits { probing, ..limits }, origins.len(), Duration::ZERO);
         machine.set_metered(metered == Some(true));
         Ok(Self {
             begun: Instant::now(),

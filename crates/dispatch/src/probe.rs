@@ -1,6 +1,5 @@
 //! Looks for the network: asks addresses whether anybody answers there. Carries neither prompt nor key nor path of a target.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,7 +14,8 @@ const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 /// What is probed.
 #[derive(Clone, Debug)]
 pub struct ProbeConfig {
-    /// Any answer to `HEAD` will do; none means the addresses of the cloud targets.
+    /// Any answer to `HEAD` will do. The addresses of the cloud targets are asked where there are none, and where none of these
+    /// answers.
     pub addresses: Vec<Url>,
     /// How a captive portal is told from the network.
     pub captive: Option<CaptiveProbe>,
@@ -41,8 +41,8 @@ pub struct ProbeError(String);
 pub(crate) struct Prober {
     client: Client,
     addresses: Vec<Url>,
-    /// The number of the first address, as evidence.
-    first: usize,
+    /// The addresses of the targets, where others are to be asked: asked before nothing counts as reached.
+    targets: Vec<Url>,
     captive: Option<CaptiveProbe>,
 }
 
@@ -63,16 +63,7 @@ impl Prober {
             .build()
             .map_err(|error| ProbeError(error.to_string()))?;
         let of_targets = origins.iter().filter_map(|origin| Url::parse(origin).ok()).take(TARGETS_PROBED_MAX);
-        let (addresses, first) = match config.addresses.is_empty() {
-            true => (of_targets.collect(), 0),
-            false => (config.addresses, origins.len()),
-        };
-        Ok(Self { client, addresses, first, captive: config.captive })
-    }
-
-    /// The numbers of the addresses, as evidence: those of the targets' origins, or behind them.
-    pub(crate) fn places(&self) -> Range<usize> {
-        self.first..self.first + self.addresses.len()
+        Ok(Self { client, addresses: config.addresses, targets: of_targets.collect(), captive: config.captive })
     }
 
     /// Asks everybody at once, tells what each says as soon as it does, and what the round came to.
@@ -84,14 +75,27 @@ impl Prober {
             tell(Evidence::Captive);
             return Evidence::RoundEnded;
         }
-        let places = self.places().zip(&self.addresses);
-        let mut asked: FuturesUnordered<_> = places.map(|(place, url)| self.ask(place, url)).collect();
+        // All of one's own addresses are one place behind those of the targets. That none of them answers says nothing of the
+        // targets, which are not to be left out because of an address that is wrong.
+        let elsewhere = usize::MAX;
+        let is_reached = self.ask_all(self.addresses.iter().map(|url| (elsewhere, url)), &tell).await
+            || self.ask_all(self.targets.iter().enumerate(), &tell).await;
+        if is_reached { Evidence::RoundEnded } else { Evidence::RoundFailed }
+    }
+
+    /// Whether anybody is there; tells of each who is, and of each target that is not.
+    async fn ask_all<'a>(&self, addresses: impl Iterator<Item = (usize, &'a Url)>, tell: &impl Fn(Evidence)) -> bool {
+        let mut asked: FuturesUnordered<_> = addresses.map(|(place, url)| self.ask(place, url)).collect();
         let mut is_reached = false;
         while let Some((place, answers)) = asked.next().await {
             is_reached |= answers;
-            tell(if answers { Evidence::Reached(place) } else { Evidence::Failed(place) });
+            match answers {
+                true => tell(Evidence::Reached(place)),
+                false if place < self.targets.len() => tell(Evidence::Failed(place)),
+                false => {}
+            }
         }
-        if is_reached { Evidence::RoundEnded } else { Evidence::RoundFailed }
+        is_reached
     }
 
     /// Whether anybody is there. A connection (with TLS that proves who it is) is enough: what comes over it does not matter, and a

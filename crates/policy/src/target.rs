@@ -114,7 +114,8 @@ pub enum TargetState {
     Loading,
     /// A local worker that is not running and would be started by a request.
     Cold,
-    /// Not expected to answer at once: a recent attempt could not connect, or a crashed worker waits for its restart.
+    /// Not expected to answer at once: a recent attempt could not connect or was told that there are too many, a crashed worker
+    /// waits for its restart, or there is no network.
     /// Tried only after all others, whatever the mode prefers.
     Unreachable,
     /// Its model is being fetched.

@@ -216,3 +216,22 @@ async fn machines_of_ones_own_do_not_need_the_network() {
         assert_eq!(Reply::of(chat(&gateway, &pinned)).await.header("x-tidegate-target"), model);
     }
 }
+
+#[tokio::test]
+async fn an_address_to_probe_that_is_wrong_cuts_nobody_off() {
+    let (device, cloud) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let nobody = ScriptedUpstream::start_down().await;
+    let network = format!("network: {{probe: {{addresses: ['http://{}'], idle_ms: 20}}}}", nobody.addr());
+    let gateway = start(&network, &device, &[&cloud]).await;
+    cloud.wait_for(|log| log.probes.len() >= 3).await;
+    assert_eq!(status(&gateway).await["network"]["connectivity"], "online");
+    assert_eq!(cloudwards(&gateway).await.header("x-tidegate-target"), "cloud/a");
+
+    // One that answers is asked alone.
+    let somebody = ScriptedUpstream::start().await;
+    let cloud = ScriptedUpstream::start().await;
+    let network = format!("network: {{probe: {{addresses: ['http://{}'], idle_ms: 20}}}}", somebody.addr());
+    let _gateway = start(&network, &device, &[&cloud]).await;
+    somebody.wait_for(|log| log.probes.len() >= 3).await;
+    assert_eq!(cloud.connections_total(), 0);
+}

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::support::{BARE, Reply, chat};
 
 /// Requests that have to stay on the device.
-const REQUESTS: usize = 96;
+const REQUESTS: usize = 192;
 /// Of which so many run at the same time.
 const TOGETHER: usize = 12;
 
@@ -181,7 +181,7 @@ fn device_only(gateway: &Gateway, n: usize) -> reqwest::RequestBuilder {
 /// Kills the youngest worker again and again, at moments that nobody planned, as long as requests run.
 async fn kill_workers(starts: PathBuf) {
     loop {
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(100..500))).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(60..300))).await;
         let pids = std::fs::read_to_string(&starts).unwrap_or_default();
         if let Some(pid) = pids.lines().last().and_then(|pid| Pid::from_raw(pid.parse().ok()?)) {
             // One that is dead already is as good.

@@ -42,7 +42,8 @@ pub(crate) struct RawNetwork {
 pub(crate) struct RawProbe {
     /// true when absent. Without probes only requests tell.
     pub enabled: Option<bool>,
-    /// What is asked (`HEAD /`; any answer will do), at most 16 http or https addresses; those of the cloud targets when absent.
+    /// What is asked (`HEAD /`; any answer will do), at most 16 http or https addresses; those of the cloud targets when absent,
+    /// and before nothing counts as reached.
     pub addresses: Option<Vec<String>>,
     /// A plain http address that answers `captive_status` unless a captive portal answers in its place; none when absent.
     pub captive_url: Option<String>,
