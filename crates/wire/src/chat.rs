@@ -7,6 +7,7 @@ mod choice_ends;
 mod choice_rules;
 mod chunk;
 mod completion;
+mod engine_report;
 mod messages;
 mod prefix;
 mod reading;
@@ -20,8 +21,9 @@ pub use assemble::{ANSWER_BYTES_MAX, AssembleError, Assembler, TOOL_CALLS_MAX};
 pub use choice_ends::{ChoiceEnds, ContentAfterEnd};
 pub use chunk::{ChatChunk, ChunkChoice, ChunkError, StreamIdentity, TextKind, finish_chunk, text_chunk, usage_chunk};
 pub use completion::{ChatCompletion, CompletionError};
+pub use engine_report::{PromptProgress, Timings, busy_slots};
 pub use messages::{MESSAGES_MAX, MessagesSummary, ROLE_BYTES_MAX};
-pub use prefix::{PREFIXES_MAX, PrefixName};
+pub use prefix::{PREFIXES_MAX, Prefix, PrefixName};
 pub use request::{
     CHOICES_MAX, ChatRequest, METADATA_LIST_BYTES_MAX, METADATA_WORD_BYTES_MAX, MODEL_NAME_BYTES_MAX, OBJECT_KEYS_MAX,
     ResponseFormat,

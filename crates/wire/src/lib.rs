@@ -15,8 +15,9 @@ mod usage;
 
 pub use chat::{
     AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChoiceEnds, ChunkChoice, ChunkError,
-    CompletionError, ContentAfterEnd, MessagesSummary, PrefixName, RequestError, ResponseFormat, StreamForm,
-    StreamIdentity, TextKind, TextSize, Texts, UpstreamForm, UsageInStream, finish_chunk, text_chunk, usage_chunk,
+    CompletionError, ContentAfterEnd, MessagesSummary, Prefix, PrefixName, PromptProgress, RequestError,
+    ResponseFormat, StreamForm, StreamIdentity, TextKind, TextSize, Texts, Timings, UpstreamForm, UsageInStream,
+    busy_slots, finish_chunk, text_chunk, usage_chunk,
 };
 pub use error::{ApiError, ErrorCase, ErrorType, Fault};
 pub use json::JSON_DEPTH_MAX;

@@ -9,6 +9,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::choice_rules;
+use super::engine_report::{PromptProgress, Timings};
 use crate::json::{self, Object};
 use crate::upstream_error::UpstreamError;
 use crate::usage::Usage;
@@ -90,7 +91,8 @@ pub struct ChatChunk<'a> {
     /// An error in the middle of a stream, of the whole answer or of a choice.
     pub error: Option<UpstreamError>,
     has_usage_key: bool,
-    has_prompt_progress: bool,
+    prompt_progress: Option<&'a RawValue>,
+    timings: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +107,8 @@ struct Raw<'a> {
     object: Option<&'a RawValue>,
     #[serde(borrow, default)]
     prompt_progress: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    timings: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -168,7 +172,8 @@ impl<'a> ChatChunk<'a> {
             usage: raw.usage.and_then(|usage| Usage::parse(usage.get())),
             error,
             has_usage_key: raw.usage.is_some(),
-            has_prompt_progress: raw.prompt_progress.is_some(),
+            prompt_progress: raw.prompt_progress,
+            timings: raw.timings,
         })
     }
 
@@ -201,7 +206,19 @@ impl<'a> ChatChunk<'a> {
     #[must_use]
     pub fn is_progress_only(&self) -> bool {
         let says_more = self.has_content() || self.has_finish_reason() || self.usage.is_some() || self.error.is_some();
-        self.has_prompt_progress && !says_more
+        self.prompt_progress.is_some() && !says_more
+    }
+
+    /// How far llama-server has read the prompt, where it tells. Read only now.
+    #[must_use]
+    pub fn prompt_progress(&self) -> Option<PromptProgress> {
+        self.prompt_progress.and_then(|raw| PromptProgress::parse(raw.get()))
+    }
+
+    /// What the answer took llama-server, in its last chunk. Read only now.
+    #[must_use]
+    pub fn timings(&self) -> Option<Timings> {
+        self.timings.and_then(|raw| Timings::parse(raw.get()))
     }
 }
 

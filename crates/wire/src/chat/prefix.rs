@@ -31,29 +31,40 @@ impl fmt::Debug for PrefixName {
     }
 }
 
+/// One beginning of a request's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// Its name.
+    pub name: PrefixName,
+    /// Its length in bytes of JSON without white space between tokens: what share of the request it is.
+    pub bytes: u64,
+}
+
 impl ChatRequest {
-    /// The names of the first and the last [`PREFIXES_MAX`] beginnings of the messages, shortest first; the last is that of all. White
+    /// The first and the last [`PREFIXES_MAX`] beginnings of the messages, shortest first; the last is that of all. White
     /// space between JSON tokens does not matter, the order of keys and the spelling of escapes do: a client writes the
     /// same message the same way each time. Takes time in proportion to the messages.
     #[must_use]
-    pub fn prefix_names(&self) -> Vec<PrefixName> {
+    pub fn prefixes(&self) -> Vec<Prefix> {
         let json = self.messages_json();
         let text = std::str::from_utf8(&json).unwrap_or_default();
         let first = self.messages().count.saturating_sub(PREFIXES_MAX);
-        let (mut hasher, mut compact, mut names, mut index) = (Hasher::new(), Vec::new(), Vec::new(), 0);
+        let (mut hasher, mut compact, mut prefixes, mut index) = (Hasher::new(), Vec::new(), Vec::new(), 0);
+        let mut bytes = 0;
         let walked = Cursor::new(text).array(|cursor| {
             compact.clear();
             push_compact(&mut compact, cursor.skip()?.as_bytes());
             hasher.update(&compact);
+            bytes += compact.len() as u64;
             if index < PREFIXES_MAX || index >= first {
-                names.push(name(&hasher));
+                prefixes.push(Prefix { name: name(&hasher), bytes });
             }
             index += 1;
             Ok::<_, Stop>(())
         });
         // The messages were read before; nothing can stop the walk.
         debug_assert!(walked.is_ok());
-        names
+        prefixes
     }
 }
 
@@ -103,7 +114,20 @@ mod tests {
     use super::*;
 
     fn names(messages: &str) -> Vec<PrefixName> {
-        ChatRequest::parse(format!(r#"{{"model":"auto","messages":{messages}}}"#).into()).unwrap().prefix_names()
+        ChatRequest::parse(format!(r#"{{"model":"auto","messages":{messages}}}"#).into())
+            .unwrap()
+            .prefixes()
+            .into_iter()
+            .map(|prefix| prefix.name)
+            .collect()
+    }
+
+    #[test]
+    fn a_beginning_is_as_long_as_its_messages_without_white_space() {
+        let body = r#"{"model":"auto","messages":[ {"role": "user"}, {"role":"a b"} ]}"#;
+        let bytes: Vec<_> =
+            ChatRequest::parse(body.into()).unwrap().prefixes().iter().map(|prefix| prefix.bytes).collect();
+        assert_eq!(bytes, [15, 15 + 14]);
     }
 
     #[test]

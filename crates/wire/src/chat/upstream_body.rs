@@ -4,7 +4,7 @@
 //! Everything else goes byte for byte and in order, white space included.
 
 use super::request::{ChatRequest, Nested};
-use crate::json::{Edit, quote, rewrite};
+use crate::json::{Edit, quote, rewrite, unescape};
 
 /// Whether a target is asked to report usage in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct UpstreamForm<'a> {
     pub usage: UsageInStream,
     /// Whether the target streams.
     pub stream: StreamForm,
-    /// Top-level members to add, name and raw JSON value; one that the caller gave, even as `null`, stays the caller's.
-    /// Must name none of the fields that [`ChatRequest`] reads.
+    /// Top-level members that the target gets, name and raw JSON value, whatever the caller said of them. Must name none of
+    /// the fields that [`ChatRequest`] reads.
     pub extra: &'a [(&'a str, &'a str)],
     /// The beginning of the answer, which the target is to go on with: a message of the assistant behind the others.
     pub prefix: Option<&'a str>,
@@ -57,6 +57,9 @@ impl ChatRequest {
             }
             if let Some(prefix) = form.prefix.filter(|_| index == self.layout.messages) {
                 return Edit::Replace(self.with_prefix(prefix));
+            }
+            if let Some(value) = self.extra_at(index, form) {
+                return Edit::Replace(value.as_bytes().to_vec());
             }
             if begin_stream && self.layout.stream == Some(index) {
                 return Edit::Replace(b"true".to_vec());
@@ -99,6 +102,16 @@ impl ChatRequest {
             false => Edit::Keep,
         };
         rewrite(&self.body, 0..self.body.len(), &self.layout.spans, edit, None)
+    }
+
+    /// The value that stands in for the top-level field `index`.
+    fn extra_at<'f>(&self, index: usize, form: &UpstreamForm<'f>) -> Option<&'f str> {
+        if form.extra.is_empty() {
+            return None;
+        }
+        let key = self.body.get(self.layout.spans.get(index)?.key.clone())?;
+        let key = unescape(std::str::from_utf8(key).ok()?)?;
+        form.extra.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 
     fn with_usage(&self, options: &Nested) -> Vec<u8> {

@@ -73,6 +73,18 @@ fn tells_usage_frames_from_others() {
 }
 
 #[test]
+fn reads_what_the_engine_reports() {
+    let told = parse(
+        r#"{"choices":[],"prompt_progress":{"total":9,"cache":1,"processed":4,"time_ms":7},"timings":{"prompt_n":8}}"#,
+    );
+    assert_eq!(told.prompt_progress(), Some(PromptProgress { total: 9, cache: 1, processed: 4, time_ms: 7 }));
+    assert_eq!(told.timings().map(|timings| timings.prompt_n), Some(8));
+    for silent in [r#"{"choices":[]}"#, r#"{"choices":[],"prompt_progress":null,"timings":1}"#] {
+        assert_eq!((parse(silent).prompt_progress(), parse(silent).timings()), (None, None), "{silent}");
+    }
+}
+
+#[test]
 fn tells_progress_of_the_prompt_from_others() {
     let check = |choice: &str, more: &str, expected: bool| {
         let data = format!(r#"{{"choices":[{choice}],"prompt_progress":{{"total":2,"processed":1}}{more}}}"#);
