@@ -3,6 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Tokens read at once on a GPU: llama-server's own default, a batch of which takes it a few ten milliseconds.
+const BATCH_TOKENS_GPU: u32 = 2048;
+/// Tokens read at once on processors, so few that a batch takes them a few ten milliseconds too.
+const BATCH_TOKENS_CPU: u32 = 6;
+
 /// One worker: which server, which model, how large, and its limits. [`WorkerConfig::new`] fills in the defaults.
 ///
 /// Nothing is checked here; a value that cannot work makes `ensure_ready` fail with
@@ -22,6 +27,10 @@ pub struct WorkerConfig {
     pub context_tokens: u32,
     /// Requests answered at the same time; more wait inside the child. Default 2, at least 1.
     pub slots: u32,
+    /// Tokens of prompts that the child reads at once (`--batch-size` and `--ubatch-size`), at least 1; all slots share
+    /// them. Between two batches it notices that a caller has left, and other answers go on. Default 2048 where `gpu_layers` is above
+    /// 0, else 6: see [`WorkerConfig::batch_tokens`].
+    pub batch_tokens: Option<u32>,
     /// Threads for generation; `None` leaves it to the child. Default `None`.
     pub threads: Option<u32>,
     /// Layers kept in GPU memory; `None` leaves it to the child (all that fit). Default `None`.
@@ -107,6 +116,7 @@ impl WorkerConfig {
             model: model.into(),
             context_tokens: 4096,
             slots: 2,
+            batch_tokens: None,
             threads: None,
             gpu_layers: None,
             prompt_cache_mib: 512,
@@ -126,6 +136,16 @@ impl WorkerConfig {
             cool_down: Duration::from_secs(10),
             log_bytes_max: 4 * 1024 * 1024,
         }
+    }
+
+    /// Tokens of prompts that the child reads at once: as configured, else what suits where the model is.
+    pub fn batch_tokens(&self) -> u32 {
+        self.batch_tokens.unwrap_or(if self.is_on_gpu() { BATCH_TOKENS_GPU } else { BATCH_TOKENS_CPU })
+    }
+
+    /// Whether the configuration says that layers are kept on a GPU.
+    pub(crate) fn is_on_gpu(&self) -> bool {
+        self.gpu_layers.is_some_and(|layers| layers > 0)
     }
 }
 

@@ -16,12 +16,17 @@ use crate::status::Endpoint;
 /// Longest `name`, in bytes; it is part of the socket path.
 const NAME_BYTES_MAX: usize = 40;
 
+/// Threads of the child's HTTP server beside those for requests.
+const HTTP_THREADS_BESIDE: u32 = 4;
+
 /// Flags that `extra_args` may not hold, each with what to do instead.
 const REFUSED_FLAGS: &[(&[&str], &str)] = &[
     (&["-m", "--model"], "set `model`"),
     (&["-a", "--alias"], "set `model_alias`"),
     (&["-c", "--ctx-size"], "set `context_tokens`"),
     (&["-np", "--parallel"], "set `slots`"),
+    (&["-b", "--batch-size", "-ub", "--ubatch-size"], "set `batch_tokens`"),
+    (&["--threads-http"], "the gateway chooses it by the slots"),
     (&["-t", "--threads"], "set `threads`"),
     (&["-ngl", "--gpu-layers", "--n-gpu-layers"], "set `gpu_layers`"),
     (&["-cram", "--cache-ram"], "set `prompt_cache_mib`"),
@@ -105,8 +110,8 @@ fn check_values(config: &WorkerConfig) -> Result<(), String> {
     if config.model_alias.is_empty() || config.model_alias.contains(',') {
         return Err(format!("model_alias {:?} is empty or holds a comma", config.model_alias));
     }
-    if config.slots == 0 || config.context_tokens == 0 {
-        return Err("slots and context_tokens must be at least 1".to_owned());
+    if config.slots == 0 || config.context_tokens == 0 || config.batch_tokens() == 0 {
+        return Err("slots, context_tokens and batch_tokens must be at least 1".to_owned());
     }
     let pauses = [config.health_interval, config.liveness.interval, config.backoff.initial, config.backoff.max];
     if pauses.iter().any(Duration::is_zero) || config.backoff.factor == 0 {
@@ -180,6 +185,16 @@ fn arguments(config: &WorkerConfig, endpoint: &Endpoint) -> Result<Vec<OsString>
     flag("--parallel", &config.slots.to_string());
     // The server divides the context among its slots unless they share one cache: hence both flags.
     flag("--ctx-size", &context_total.to_string());
+    let batch_tokens = config.batch_tokens().to_string();
+    flag("--batch-size", &batch_tokens);
+    flag("--ubatch-size", &batch_tokens);
+    // On processors it reads small batches two to three times slower than without.
+    let is_chosen = config.extra_args.iter().any(|argument| chooses_attention(argument));
+    if !config.is_on_gpu() && !is_chosen {
+        flag("--flash-attn", &"off");
+    }
+    // One for each request, as many that are just leaving, and the looks at health and slots.
+    flag("--threads-http", &config.slots.saturating_mul(2).saturating_add(HTTP_THREADS_BESIDE).to_string());
     flag("--cache-ram", &config.prompt_cache_mib.to_string());
     if let Some(threads) = config.threads {
         flag("--threads", &threads.to_string());
@@ -189,6 +204,12 @@ fn arguments(config: &WorkerConfig, endpoint: &Endpoint) -> Result<Vec<OsString>
     }
     arguments.extend(["--no-kv-unified", "--slots", "--jinja", "--no-webui", "--offline"].map(OsString::from));
     Ok(arguments)
+}
+
+/// Whether a further flag says something of flash attention, or needs it: a quantised value cache does.
+fn chooses_attention(argument: &str) -> bool {
+    let flag = argument.split('=').next().unwrap_or(argument).replace('_', "-");
+    matches!(flag.as_str(), "-fa" | "--flash-attn" | "-ctv" | "--cache-type-v")
 }
 
 #[cfg(test)]

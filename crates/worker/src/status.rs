@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A child that answered its health check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Status {
     pub restarts_total: u64,
     /// Since when the worker is in `state`.
     pub since: Instant,
+    /// How long the last start that succeeded took, from starting the child until it was ready.
+    pub load_time: Option<Duration>,
     /// The child, when it may be used; `None` also while a ready child is checked after `report_lost`.
     pub ready: Option<Ready>,
 }

@@ -72,6 +72,7 @@ impl<E: Effects> Supervisor<E> {
             pid: None,
             generation: 0,
             restarts_total: 0,
+            load_time: None,
             since: Instant::now().into_std(),
             ready: None,
         });
@@ -210,6 +211,8 @@ impl<E: Effects> Supervisor<E> {
         self.status.send_if_modified(|status| {
             let state = machine.state_name();
             changed = status.state != state || status.generation != machine.generation();
+            let has_loaded = (status.state, state) == (StateName::Starting, StateName::Ready);
+            let now = Instant::now().into_std();
             let next = Status {
                 state,
                 has_given_up: machine.has_given_up(),
@@ -217,7 +220,8 @@ impl<E: Effects> Supervisor<E> {
                 pid: machine.pid(),
                 generation: machine.generation(),
                 restarts_total: machine.restarts_total(),
-                since: if changed { Instant::now().into_std() } else { status.since },
+                since: if changed { now } else { status.since },
+                load_time: if has_loaded { now.checked_duration_since(status.since) } else { status.load_time },
                 ready: machine.ready(),
             };
             let is_new = *status != next;

@@ -42,6 +42,37 @@ fn gives_each_slot_its_context() {
 }
 
 #[test]
+fn reads_prompts_in_small_batches_on_processors_and_in_large_ones_on_a_gpu() {
+    let check = |batch_tokens, gpu_layers, expected: &str| {
+        let mut place = place();
+        place.config.batch_tokens = batch_tokens;
+        place.config.gpu_layers = gpu_layers;
+        let words = words(&place.config);
+        assert_eq!([value_of(&words, "--batch-size"), value_of(&words, "--ubatch-size")], [expected; 2]);
+    };
+    check(None, None, "6");
+    check(None, Some(0), "6");
+    check(None, Some(99), "2048");
+    check(Some(512), None, "512");
+    check(Some(64), Some(99), "64");
+    let attention = |gpu_layers, extra_args: &[&str]| {
+        let mut place = place();
+        place.config.gpu_layers = gpu_layers;
+        place.config.extra_args = extra_args.iter().map(|word| (*word).to_owned()).collect();
+        let words = words(&place.config);
+        words.iter().rposition(|word| word == "--flash-attn").map(|at| words[at + 1].clone())
+    };
+    assert_eq!(attention(None, &[]).as_deref(), Some("off"));
+    assert_eq!(attention(Some(99), &[]), None);
+    assert_eq!(attention(None, &["--flash-attn", "on"]).as_deref(), Some("on"));
+    assert_eq!(attention(None, &["-ctv", "q8_0"]), None, "it needs flash attention");
+    assert_eq!(attention(None, &["--cache-type-v=q8_0"]), None);
+    let mut place = place();
+    place.config.batch_tokens = Some(0);
+    assert!(prepare(&place.config, 7).unwrap_err().contains("batch_tokens"));
+}
+
+#[test]
 fn puts_extra_args_before_its_own() {
     let mut place = place();
     place.config.threads = Some(5);
