@@ -4,7 +4,7 @@ use crate::estimate::{OUTPUT_RESERVE_TOKENS, output_tokens};
 use crate::plan::{Bounds, Candidate};
 use crate::route::{MAX_ATTEMPTS_DEFAULT, Route, WhenNone};
 use crate::{
-    Contradiction, DropReason, Estimate, Facts, Limit, Locality, ModelAsked, PassedOver, Placement, PlacementCause,
+    Contradiction, DropReason, Estimate, Facts, Limit, Locality, ModelAsked, Objective, PassedOver, Placement, PlacementCause,
     Plan, Policy, Rule, TargetFacts, TargetId, TargetState, Truth, Values, sticky,
 };
 
@@ -80,7 +80,9 @@ fn pinned(id: &TargetId, placement: Placement, facts: &Facts, targets: &[TargetF
     let output = output_tokens(facts, None);
     let candidates = targets.iter().map(|target| {
         let other = (target.id() != id).then_some(DropReason::NotTheModelAsked);
-        let dropped = other.or_else(|| out_of_service(facts, target));
+        // A model that is being fetched is waited for where it is named.
+        let out_of_service = || out_of_service(facts, target).filter(|reason| *reason != DropReason::Downloading);
+        let dropped = other.or_else(out_of_service);
         Candidate { facts: target, estimate: Estimate::of(facts, target, output), dropped, fits: false }
     });
     Ok(Plan::new(placement, Rule::PinnedModel, candidates.collect(), Bounds::default()))
@@ -107,6 +109,10 @@ fn routed(policy: &Policy, route: &Route, placement: Placement, values: &Values<
         candidates = self::candidates(route, &placement, values, targets, Some(limit));
         relaxed = candidates.iter().any(|candidate| candidate.dropped.is_none()).then_some(limit);
     }
+    if !matches!(route.when_none, WhenNone::RefuseWith(_)) {
+        wait_where_nothing_else_answers(&mut candidates);
+    }
+    let warm_up = warm_up(route, &candidates);
     let stay = sticky::apply(&policy.stickiness, route.objective, values.facts(), &mut candidates);
     let rule = Rule::Route { id: route.id.clone(), objective: route.objective };
     let slo = route.limits.ttft_slo_ms.filter(|_| relaxed != Some(Limit::Ttft));
@@ -117,12 +123,35 @@ fn routed(policy: &Policy, route: &Route, placement: Placement, values: &Values<
     (plan.stay, plan.relaxed, plan.hedge_after) = (stay, relaxed, route.hedge_after);
     plan.respond_async = route.respond_async;
     plan.substituted = substituted;
+    plan.warm_up = warm_up;
     if plan.attempts().is_empty()
         && let WhenNone::RefuseWith(message) = &route.when_none
     {
         plan.refusal = Some(message.clone());
     }
     plan
+}
+
+/// Takes back that models are still being fetched, where no other target qualifies.
+fn wait_where_nothing_else_answers(candidates: &mut [Candidate<'_>]) {
+    if candidates.iter().any(|candidate| candidate.dropped.is_none()) {
+        return;
+    }
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.fits) {
+        candidate.dropped.take_if(|reason| *reason == DropReason::Downloading);
+    }
+}
+
+/// The target that would have been tried first were it running, where another is tried in its stead.
+fn warm_up(route: &Route, candidates: &[Candidate<'_>]) -> Option<TargetId> {
+    if route.objective != Objective::PreferOnDevice {
+        return None;
+    }
+    let usable = || candidates.iter().filter(|candidate| candidate.dropped.is_none());
+    let first = usable().next()?;
+    let preferred = usable().min_by_key(|candidate| route.objective.rank(candidate))?;
+    let is_better = route.objective.rank(preferred) < route.objective.rank(first);
+    (is_better && preferred.facts.state == TargetState::Cold).then(|| preferred.facts.id().clone())
 }
 
 /// Why the target that would have been tried first is not, where that passes by itself and another stands in.
@@ -157,7 +186,7 @@ fn candidates<'a>(
         };
         listed.push((position.unwrap_or(usize::MAX), Candidate { facts: target, estimate, dropped, fits }));
     }
-    if route.objective == crate::Objective::InOrder {
+    if route.objective == Objective::InOrder {
         listed.sort_by_key(|(position, _)| *position);
     }
     let mut candidates: Vec<_> = listed.into_iter().map(|(_, candidate)| candidate).collect();

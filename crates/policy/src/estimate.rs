@@ -13,7 +13,7 @@ pub struct Estimate {
     /// US dollars; `None` when the price is unknown.
     pub cost_usd: Option<f64>,
     /// Time to first token in milliseconds: predicted mean plus one standard deviation. `None` when the speed is
-    /// unknown or the target is not ready.
+    /// unknown: nothing was measured, and none is configured or the target is not ready.
     pub ttft_ms: Option<f64>,
     /// The prediction that `ttft_ms` was made of.
     pub ttft: Option<Prediction>,
@@ -33,7 +33,9 @@ pub(crate) fn output_tokens(facts: &Facts, route: Option<&str>) -> f64 {
 impl Estimate {
     /// The expectations for `target` when the answer has `output_tokens`.
     pub(crate) fn of(facts: &Facts, target: &TargetFacts, output_tokens: f64) -> Self {
-        let latency = target.latency().filter(|_| target.state == TargetState::Ready);
+        // What was measured knows how long loading takes; what is configured holds for a target that is ready.
+        let configured = target.profile.latency.filter(|_| target.state == TargetState::Ready);
+        let latency = target.latency.or(configured);
         let ttft_ms = latency.map(|latency| latency.ttft_ms.mean + latency.ttft_ms.spread);
         let decode_ms = latency
             .map(|latency| latency.tokens_per_s.mean - latency.tokens_per_s.spread)

@@ -14,7 +14,7 @@ pub enum Objective {
     Fastest,
     /// The highest predicted quality; an unknown one comes last.
     BestQuality,
-    /// Device, then network, then cloud.
+    /// Device, then network, then cloud; but one that is ready before one that is not, which is started meanwhile.
     PreferOnDevice,
     /// Cloud, then network, then device.
     PreferInCloud,
@@ -72,7 +72,9 @@ impl Objective {
             Self::CheapestThatSuffices => cost(a).total_cmp(&cost(b)),
             Self::Fastest => readiness(a).cmp(&readiness(b)).then_with(|| ttft(a).total_cmp(&ttft(b))),
             Self::BestQuality => worseness(a).total_cmp(&worseness(b)).then_with(|| cost(a).total_cmp(&cost(b))),
-            Self::PreferOnDevice | Self::PreferInCloud => self.rank(a).cmp(&self.rank(b)),
+            // Answered elsewhere while a model is loaded.
+            Self::PreferOnDevice => is_awaited(a).cmp(&is_awaited(b)).then_with(|| self.rank(a).cmp(&self.rank(b))),
+            Self::PreferInCloud => self.rank(a).cmp(&self.rank(b)),
             Self::InOrder => Ordering::Equal,
         });
         match self {
@@ -94,6 +96,11 @@ impl Objective {
             _ => 0,
         }
     }
+}
+
+/// Whether a target answers only after it was loaded.
+fn is_awaited(candidate: &Candidate<'_>) -> bool {
+    matches!(candidate.facts.state, TargetState::Loading | TargetState::Cold)
 }
 
 fn readiness(state: &TargetState) -> u8 {

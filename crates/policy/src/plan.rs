@@ -148,6 +148,7 @@ pub struct Plan {
     pub(crate) hedge_after: Option<Duration>,
     pub(crate) respond_async: bool,
     pub(crate) substituted: Option<&'static str>,
+    pub(crate) warm_up: Option<TargetId>,
 }
 
 /// How many attempts a plan may hold, and how long each but the last may wait for its first token.
@@ -191,6 +192,7 @@ impl Plan {
             hedge_after: None,
             respond_async: false,
             substituted: None,
+            warm_up: None,
         }
     }
 
@@ -281,6 +283,13 @@ impl Plan {
 
     /// The short form of the account for `x-tidegate-reason`: `rule=<id>`, what narrowed the placement, and why another target
     /// stands in.
+    /// A target that is not running and would have been preferred: worth starting for the requests to come.
+    #[must_use]
+    pub fn warm_up(&self) -> Option<&TargetId> {
+        self.warm_up.as_ref()
+    }
+
+    /// The short form of the account for `x-tidegate-reason`: `rule=<id>`, and what narrowed the placement.
     #[must_use]
     pub fn reason(&self) -> String {
         let mut reason = format!("rule={}", self.rule.as_str());

@@ -219,7 +219,8 @@ pub struct Prediction {
 /// How fast a target is expected to answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Latency {
-    /// Time to first token in milliseconds for a short prompt, target ready.
+    /// Time to first token in milliseconds. Measured: of the request that is decided, waiting and loading included; configured:
+    /// of a short prompt, target ready.
     pub ttft_ms: Prediction,
     /// Tokens of the answer per second.
     pub tokens_per_s: Prediction,
@@ -281,7 +282,7 @@ pub struct TargetFacts {
     pub state: TargetState,
     /// Requests waiting in front of it; `None` when not known.
     pub queue_depth: Option<u64>,
-    /// Measured speed; `None` to use the configured one.
+    /// Predicted from measurements for this request; `None` to use the configured speed.
     pub latency: Option<Latency>,
     /// Tokens of the prompt by its own tokenizer; `None` to use the estimate of the request.
     pub prompt_tokens: Option<u64>,
@@ -312,7 +313,7 @@ impl TargetFacts {
         self.prompt_tokens.unwrap_or(facts.request.prompt_tokens)
     }
 
-    /// Measured speed, else the configured one.
+    /// Predicted speed, else the configured one.
     #[must_use]
     pub fn latency(&self) -> Option<Latency> {
         self.latency.or(self.profile.latency)

@@ -332,18 +332,28 @@ pub static FACTS: &[Fact] = &[
     always("target.prompt_tokens", Int, "tokens", "counted by its tokenizer where that decides, else estimated", |v| {
         target(v, |t| FactRef::Number(t.prompt_tokens(v.facts) as f64))
     }),
-    later("target.queue_depth", Int, "requests waiting", "dispatcher and worker", "not known", |v| {
+    sometimes("target.queue_depth", Int, "requests waiting", "the queue of a local worker", "no queue", |v| {
         target(v, |t| t.queue_depth.into())
     }),
-    sometimes("target.ttft_ms", Double, "milliseconds, mean", "`latency`", "unknown", |v| {
+    sometimes("target.ttft_ms", Double, "milliseconds, mean", "measurements, else `latency`", "unknown", |v| {
         target(v, |t| t.latency().map(|latency| latency.ttft_ms.mean).into())
     }),
-    sometimes("target.ttft_spread_ms", Double, "milliseconds, standard deviation", "`latency`", "unknown", |v| {
-        target(v, |t| t.latency().map(|latency| latency.ttft_ms.spread).into())
-    }),
-    sometimes("target.tokens_per_s", Double, "tokens per second, mean", "`latency`", "unknown", |v| {
-        target(v, |t| t.latency().map(|latency| latency.tokens_per_s.mean).into())
-    }),
+    sometimes(
+        "target.ttft_spread_ms",
+        Double,
+        "milliseconds, standard deviation",
+        "measurements, else `latency`",
+        "unknown",
+        |v| target(v, |t| t.latency().map(|latency| latency.ttft_ms.spread).into()),
+    ),
+    sometimes(
+        "target.tokens_per_s",
+        Double,
+        "tokens per second, mean",
+        "measurements, else `latency`",
+        "unknown",
+        |v| target(v, |t| t.latency().map(|latency| latency.tokens_per_s.mean).into()),
+    ),
     sometimes("target.quality", Double, "probability, 0 to 1", "the classifier, else `quality`", "unknown", |v| {
         target(v, |t| v.facts.quality(&t.profile).into())
     }),
