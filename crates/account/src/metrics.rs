@@ -2,6 +2,8 @@
 //!
 //! Label values come from closed lists and from configured target ids, so every label set is bounded.
 
+use std::time::Duration;
+
 use policy::TargetId;
 use prometheus::{
     CounterVec, Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -23,10 +25,14 @@ const NO_TARGET: &str = "none";
 const TTFT_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 const DURATION_BUCKETS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+const CANCELLATION_BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0];
+const ERROR_BUCKETS: &[f64] = &[0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0];
 const SIGNALS_BUCKETS: &[f64] = &[5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0];
 const ROUTE_BUCKETS: &[f64] = &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.025];
 
-/// Every metric of the process, in a registry of its own.
+/// Every metric of the process, in a registry of its own. Clones share it.
+#[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
@@ -41,6 +47,11 @@ pub struct Metrics {
     in_flight: IntGauge,
     worker_state: IntGaugeVec,
     worker_restarts: IntGaugeVec,
+    worker_slots_busy: IntGaugeVec,
+    worker_queue_depth: IntGaugeVec,
+    cancellation_duration: HistogramVec,
+    slots_not_freed: IntCounterVec,
+    prediction_error: HistogramVec,
     pub(crate) policy_reloads: IntCounterVec,
     pub(crate) policy_generation: IntGauge,
     pub(crate) policy_info: IntGaugeVec,
@@ -162,6 +173,33 @@ impl Metrics {
                 "tidegate_worker_restarts",
                 "Restarts of a local worker since the gateway started.",
                 &["target"],
+            )?,
+            worker_slots_busy: gauge(
+                "tidegate_worker_slots_busy",
+                "Slots of a local worker in use, those included that are being freed.",
+                &["target"],
+            )?,
+            worker_queue_depth: gauge(
+                "tidegate_worker_queue_depth",
+                "Requests that wait for a slot of a local worker, or for the worker to be ready.",
+                &["target"],
+            )?,
+            cancellation_duration: histogram(
+                "tidegate_cancellation_duration_seconds",
+                "From seeing that a caller has left until the worker's slot was free.",
+                &["target"],
+                CANCELLATION_BUCKETS,
+            )?,
+            slots_not_freed: counter(
+                "tidegate_worker_slots_not_freed_total",
+                "Slots that were not seen free in time after their caller had left.",
+                &["target"],
+            )?,
+            prediction_error: histogram(
+                "tidegate_ttft_prediction_error_ratio",
+                "How far the predicted time to first token was off, as a share of the real one.",
+                &["target", "situation"],
+                ERROR_BUCKETS,
             )?,
             policy_reloads: counter(
                 "tidegate_policy_reload_total",
@@ -319,6 +357,30 @@ impl Metrics {
             self.worker_state.with_label_values(&[target.as_str(), known]).set(i64::from(known == state));
         }
         self.worker_restarts.with_label_values(&[target.as_str()]).set(i64::try_from(restarts).unwrap_or(i64::MAX));
+    }
+
+    /// Shows how busy a local worker is.
+    pub fn show_load(&self, target: &TargetId, busy: usize, queued: usize) {
+        let gauges = [(&self.worker_slots_busy, busy), (&self.worker_queue_depth, queued)];
+        for (gauge, value) in gauges {
+            gauge.with_label_values(&[target.as_str()]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// A slot of a worker was free this long after its caller was seen gone.
+    pub fn slot_freed(&self, target: &TargetId, after: Duration) {
+        self.cancellation_duration.with_label_values(&[target.as_str()]).observe(after.as_secs_f64());
+    }
+
+    /// A slot of a worker was not seen free in time.
+    pub fn slot_not_freed(&self, target: &TargetId) {
+        self.slots_not_freed.with_label_values(&[target.as_str()]).inc();
+    }
+
+    /// A first token came after `actual_ms` when `predicted_ms` were expected; `situation` is a word of a closed list.
+    pub fn first_token_predicted(&self, target: &TargetId, situation: &str, predicted_ms: f64, actual_ms: f64) {
+        let error = (predicted_ms - actual_ms).abs() / actual_ms.max(1.0);
+        self.prediction_error.with_label_values(&[target.as_str(), situation]).observe(error);
     }
 
     /// Shows what the label store has written so far.

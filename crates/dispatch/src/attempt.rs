@@ -9,13 +9,14 @@ use wire::{
     ChatCompletion, ChatRequest, CompletionError, ResponseFormat, StreamForm, UpstreamError, UpstreamForm, Usage,
 };
 
+use crate::admission::Seat;
 use crate::assemble::Assembled;
 use crate::egress::{self, Response};
 use crate::journal::{Journal, Try};
 use crate::leg::{Leg, Limits, Progress};
 use crate::output::Output;
 use crate::refusal::{of_error, retry_after};
-use crate::{Dispatcher, Target, TargetFailure};
+use crate::{Asking, Dispatcher, Lead, Target, TargetFailure};
 
 /// Longest body of an answer that is not a stream, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -30,6 +31,7 @@ pub(crate) struct Order<'a> {
     pub(crate) dispatcher: &'a Dispatcher,
     pub(crate) plan: &'a Plan,
     pub(crate) request: &'a ChatRequest,
+    pub(crate) asking: &'a Asking,
     pub(crate) journal: &'a Journal,
     /// When the request has to be answered, whatever the targets allow.
     pub(crate) due: Instant,
@@ -125,30 +127,37 @@ impl<'a> Order<'a> {
         purpose: Purpose<'_>,
         tried: &mut Try<'a>,
     ) -> Result<Asked, TargetFailure> {
-        let limits = self.limits(attempt, target, purpose);
-        let lead_due = limits.first_token.min(Instant::now() + target.timeouts.connect);
-        let Ok(lead) = timeout_at(lead_due, target.provider.lead()).await else {
-            return Err(match lead_due == limits.first_token {
-                true => TargetFailure::new(Outcome::FirstTokenTimeout, "the target was not ready within the limit"),
-                false => {
-                    let seconds = target.timeouts.connect.as_secs_f32();
-                    TargetFailure::worker(&format!("the worker was not ready within {seconds} s"))
-                }
-            });
+        let slo = self.objective(attempt, purpose);
+        let total = self.due.min(Instant::now() + target.timeouts.connect + target.timeouts.total);
+        // An objective cuts the waiting as well; without one, fetching and loading have limits of their own.
+        let lead_due = slo.map_or(total, |due| due.min(total));
+        let Ok(lead) = timeout_at(lead_due, target.provider.lead(self.asking)).await else {
+            return Err(TargetFailure::new(Outcome::FirstTokenTimeout, "the target was not ready within the limit"));
         };
-        let lead = lead?;
-        tried.generation = lead.generation;
+        let Lead { destination, generation, seat } = lead?;
+        let first_token = slo.unwrap_or(Instant::now() + target.timeouts.first_token).min(total);
+        let limits = Limits { first_token, idle: target.timeouts.idle, total };
+        tried.generation = generation;
         let form = target.provider.form(self.request);
-        let form = UpstreamForm { prefix: self.prefix(target, purpose), ..form };
+        let slot = seat.as_ref().and_then(Seat::slot).map(|slot| slot.to_string());
+        let extra = slot.as_deref().map(|slot| [("return_progress", "true"), ("id_slot", slot)]);
+        tried.sit(seat);
+        let extra = extra.as_ref().map_or(form.extra, |extra| extra);
+        let form = UpstreamForm { prefix: self.prefix(target, purpose), extra, ..form };
         let streams = self.request.stream() || form.stream == StreamForm::Always;
+        if !streams {
+            tried.hide();
+        }
         let body = self.request.for_upstream(&form).into();
         let (due, late) = match streams {
             true => (limits.first_token, Outcome::FirstTokenTimeout),
             false => (limits.total, Outcome::TotalTimeout),
         };
-        let sent = egress::send(self.plan.placement(), &target.profile, &lead.destination, body, streams, due, late);
+        let sent = egress::send(self.plan.placement(), &target.profile, &destination, body, streams, due, late);
         let response = sent.await.map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
         if response.status() != 200 {
+            // Refused before it had a slot, or after it.
+            tried.rise();
             return Err(refused(response).await);
         }
         if streams {
@@ -157,19 +166,18 @@ impl<'a> Order<'a> {
         }
         let read = timeout_at(limits.total, read_body(response, ANSWER_BYTES_MAX)).await;
         let late = |_| TargetFailure::new(Outcome::TotalTimeout, "the answer did not end within its limit");
-        Ok(Asked::Whole(read.map_err(late)??))
+        let body = read.map_err(late)??;
+        tried.rise();
+        Ok(Asked::Whole(body))
     }
 
-    /// An objective counts from the begin of the try, loading a model included.
-    fn limits(self, attempt: &Attempt, target: &Target, purpose: Purpose<'_>) -> Limits {
-        let (now, timeouts) = (Instant::now(), target.timeouts);
-        let total = self.due.min(now + timeouts.connect + timeouts.total);
-        let slo = match purpose {
-            Purpose::Answer { is_last: false, .. } => attempt.ttft_deadline(),
+    /// When the first token is due by the objective of the route, which counts from the begin of the try, loading a model
+    /// included.
+    fn objective(self, attempt: &Attempt, purpose: Purpose<'_>) -> Option<Instant> {
+        match purpose {
+            Purpose::Answer { is_last: false, .. } => attempt.ttft_deadline().map(|slo| Instant::now() + slo),
             Purpose::Answer { .. } | Purpose::Continue(_) => None,
-        };
-        let first_token = now + slo.unwrap_or(timeouts.connect + timeouts.first_token);
-        Limits { first_token: first_token.min(total), idle: timeouts.idle, total }
+        }
     }
 
     /// The text behind which `target` is asked to go on, where it may continue by that. Not where the end of the answer depends

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::{Plan, Step, TargetFacts, TargetId, TargetProfile, Walk};
+use policy::{Plan, Step, TargetFacts, TargetId, TargetProfile, TargetState, Walk};
 use tokio::time::{Instant, sleep};
 use wire::ChatRequest;
 
@@ -12,8 +12,8 @@ use crate::hedge::{HedgeLimits, Hedging};
 use crate::journal::Journal;
 use crate::output::Output;
 use crate::{
-    Answer, Content, Failure, HealthStatus, Network, Observation, Provider, Relay, TargetFailure, TargetHealth,
-    Timeouts,
+    Answer, Asking, Content, Failure, HealthStatus, Load, Network, Observation, Provider, Relay, TargetFailure,
+    TargetHealth, Timeouts,
 };
 
 /// One configured target.
@@ -49,10 +49,14 @@ impl Dispatcher {
         Self { targets, hedging: Hedging::new(hedging), network }
     }
 
-    /// What is known of every target now.
+    /// What is known of every target now; with `asking` also how fast each is expected to answer that request.
     #[must_use]
-    pub fn facts(&self) -> Vec<TargetFacts> {
-        let facts = |t: &Target| TargetFacts::new(Arc::clone(&t.profile), t.health.state(t.provider.state()));
+    pub fn facts(&self, asking: Option<&Asking>) -> Vec<TargetFacts> {
+        let facts = |target: &Target| TargetFacts {
+            queue_depth: target.provider.load().map(|load| load.queued as u64),
+            latency: asking.and_then(|asking| target.provider.latency(asking)),
+            ..TargetFacts::new(Arc::clone(&target.profile), target.health.state(target.provider.state()))
+        };
         self.targets.iter().map(facts).collect()
     }
 
@@ -65,6 +69,26 @@ impl Dispatcher {
     #[must_use]
     pub fn network(&self) -> &Arc<Network> {
         &self.network
+    }
+
+    /// How busy every target is that has slots.
+    pub fn loads(&self) -> impl Iterator<Item = (&TargetId, Load)> {
+        self.targets.iter().filter_map(|target| Some((&target.profile.id, target.provider.load()?)))
+    }
+
+    /// Makes a target ready.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub async fn prepare(&self, id: &TargetId) -> Result<(), String> {
+        let target = self.target(id).ok_or_else(|| format!("{id} is not configured"))?;
+        target.provider.prepare().await.map_err(|failure| failure.detail)
+    }
+
+    /// What a target could do now as far as it tells itself; `None` for one that is not configured.
+    #[must_use]
+    pub fn state(&self, id: &TargetId) -> Option<TargetState> {
+        self.target(id).map(|target| target.provider.state())
     }
 
     /// The configured ids, in the operator's order.
@@ -85,13 +109,17 @@ impl Dispatcher {
         &'a self,
         plan: &'a Plan,
         request: &'a ChatRequest,
+        asking: &'a Asking,
         journal: &'a Journal,
         due: Instant,
     ) -> Result<Answer<'a>, Failure> {
+        if let Some(target) = plan.warm_up().and_then(|id| self.target(id)) {
+            target.provider.warm();
+        }
         if plan.hedge_after().is_some() {
             self.hedging.saw_request();
         }
-        let order = Order { dispatcher: self, plan, request, journal, due };
+        let order = Order { dispatcher: self, plan, request, asking, journal, due };
         Execution { order, walk: Walk::new(plan) }.answer().await
     }
 }

@@ -4,7 +4,7 @@
 //! promises without further care: dropping a response closes its connection in that moment, nothing is read that was
 //! not asked for, and all that one read brings comes out together.
 //!
-//! Only what a completion needs: POST with a body, one exchange at a time on a connection. No TLS, no proxy, no redirect,
+//! Only what a completion needs, and a look at a worker: POST with a body, GET, one exchange at a time on a connection. No TLS, no proxy, no redirect,
 //! no upgrade, no content coding, no pipelining; other targets take the general client (`egress`).
 
 mod body;
@@ -68,7 +68,16 @@ pub(crate) struct Client {
 impl Client {
     /// Posts to `path` at `address` with these `headers`; a connection has to stand within `connect`.
     pub(crate) fn new(address: Address, host: &str, path: &str, headers: &HeaderMap, connect: Duration) -> Self {
-        let mut head = format!("POST {path} HTTP/1.1\r\n{HOST}: {host}\r\n").into_bytes();
+        Self::asking("POST", address, host, path, headers, connect)
+    }
+
+    /// Gets `path`; else as [`Self::new`].
+    pub(crate) fn getting(address: Address, host: &str, path: &str, connect: Duration) -> Self {
+        Self::asking("GET", address, host, path, &HeaderMap::new(), connect)
+    }
+
+    fn asking(method: &str, address: Address, host: &str, path: &str, headers: &HeaderMap, connect: Duration) -> Self {
+        let mut head = format!("{method} {path} HTTP/1.1\r\n{HOST}: {host}\r\n").into_bytes();
         for (name, value) in headers {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 head.extend_from_slice(part);
@@ -79,6 +88,11 @@ impl Client {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The response to a request without a body; else as [`Self::post`].
+    pub(crate) async fn get(&self, accept: &str) -> Result<Response, Error> {
+        self.post(accept, Bytes::new()).await
     }
 
     /// Sends `body` and waits for the head of the response, on an idle connection if there is one. Dropping the future

@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use policy::{Locality, Outcome, TargetId};
-use wire::Usage;
+use wire::{ChatChunk, Usage};
 
+use crate::admission::Seat;
 use crate::health::Permit;
 use crate::{Observation, Target, TargetFailure};
 
@@ -101,6 +102,8 @@ pub(crate) struct Try<'a> {
     begun: Instant,
     prompt_tokens: u64,
     pub(crate) generation: u64,
+    /// The slot of the worker that it uses.
+    seat: Option<Seat>,
     first_content: Option<Duration>,
     usage: Option<Usage>,
     is_usage_estimated: bool,
@@ -140,6 +143,7 @@ impl<'a> Try<'a> {
             begun,
             prompt_tokens,
             generation,
+            seat: None,
             first_content: None,
             usage: None,
             is_usage_estimated: false,
@@ -152,13 +156,35 @@ impl<'a> Try<'a> {
         self.target
     }
 
-    /// Content has come; only the first call counts.
-    pub(crate) fn saw_content(&mut self) {
-        if self.first_content.is_none() {
+    /// Has a slot from now on.
+    pub(crate) fn sit(&mut self, seat: Option<Seat>) {
+        self.seat = seat;
+    }
+
+    /// The answer will come in one piece.
+    pub(crate) fn hide(&self) {
+        if let Some(seat) = &self.seat {
+            seat.hide();
+        }
+    }
+
+    /// The target needs the slot no more.
+    pub(crate) fn rise(&mut self) {
+        if let Some(seat) = &mut self.seat {
+            seat.finish();
+        }
+    }
+
+    /// A chunk has come.
+    pub(crate) fn saw(&mut self, chunk: &ChatChunk<'_>) {
+        if chunk.has_content() && self.first_content.is_none() {
             self.first_content = Some(self.begun.elapsed());
             if let Some(permit) = &self.permit {
                 permit.saw_content();
             }
+        }
+        if let Some(seat) = &mut self.seat {
+            seat.saw(chunk);
         }
     }
 

@@ -235,9 +235,7 @@ impl<'a> Leg<'a> {
         }
         let taken = self.choices.take(&chunk);
         taken.map_err(|error| TargetFailure::new(Outcome::InvalidAnswer, &error.to_string()))?;
-        if chunk.has_content() {
-            self.tried.saw_content();
-        }
+        self.tried.saw(&chunk);
         if chunk.usage.is_some() {
             self.usage = chunk.usage;
         }

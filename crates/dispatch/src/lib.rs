@@ -5,19 +5,23 @@
 //! stream after its first content. Everything is driven by the caller: dropping a future or a [`Relay`] closes the
 //! connection upstream, and nothing is read from a target before the caller has taken what came before.
 
+mod admission;
 mod answer;
+mod asking;
 mod assemble;
 mod attempt;
 mod delivered;
 mod destination;
 mod egress;
 mod execute;
+mod forecast;
 mod health;
 mod hedge;
 mod http1;
 mod journal;
 mod leg;
 mod llama_cpp;
+mod meter;
 mod network;
 mod observation;
 mod openai;
@@ -26,20 +30,26 @@ mod probe;
 mod provider;
 mod refusal;
 mod relay;
+mod remote_speed;
+mod worker_slots;
 
+pub use admission::{AdmissionLimits, Flow, Load};
 pub use answer::{Answer, Content, Failure, TargetFailure};
+pub use asking::Asking;
 pub use destination::{Destination, DestinationError};
 pub use execute::{Dispatcher, Target};
 pub use health::{HealthStatus, RATE_LIMITED_MAX, SILENT_AFTER, TargetHealth, UNREACHABLE_FOR};
 pub use hedge::HedgeLimits;
 pub use journal::{AttemptRecord, Journal};
-pub use llama_cpp::LlamaCpp;
+pub use llama_cpp::{LlamaCpp, LlamaCppSettings, Supply};
+pub use meter::{Meter, NoMeter, Situation};
 pub use network::{Network, NetworkStatus};
 pub use observation::Observation;
 pub use openai::OpenAi;
 pub use probe::{CaptiveProbe, ProbeConfig, ProbeError};
 pub use provider::{Lead, Provider, Timeouts, Unavailable};
 pub use relay::{Relay, StreamEnd};
+pub use remote_speed::RemoteSpeed;
 
 #[cfg(test)]
 mod tests;

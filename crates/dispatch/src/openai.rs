@@ -1,23 +1,24 @@
 //! The `openai` provider: any address that speaks OpenAI's chat completions.
 
 use async_trait::async_trait;
-use policy::TargetState;
+use policy::{Latency, TargetState};
 use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
 
-use crate::{Destination, Lead, Observation, Provider, TargetFailure};
+use crate::{Asking, Destination, Lead, Observation, Provider, RemoteSpeed, TargetFailure};
 
 /// Serves one model of an OpenAI-compatible address.
 pub struct OpenAi {
     model: String,
     destination: Destination,
     continues_prefix: bool,
+    speed: RemoteSpeed,
 }
 
 impl OpenAi {
-    /// `model` is the upstream's own name of the model; for `continues_prefix` see [`Provider::continues_prefix`].
+    /// `speed` keeps what is measured of it; `model` is the upstream's own name of the model; for `continues_prefix` see [`Provider::continues_prefix`].
     #[must_use]
-    pub fn new(model: String, destination: Destination, continues_prefix: bool) -> Self {
-        Self { model, destination, continues_prefix }
+    pub fn new(model: String, destination: Destination, continues_prefix: bool, speed: RemoteSpeed) -> Self {
+        Self { model, destination, continues_prefix, speed }
     }
 }
 
@@ -38,13 +39,19 @@ impl Provider for OpenAi {
         TargetState::Ready
     }
 
-    async fn lead(&self) -> Result<Lead, TargetFailure> {
-        Ok(Lead { destination: self.destination.clone(), generation: 0 })
+    fn latency(&self, asking: &Asking) -> Option<Latency> {
+        self.speed.predict(asking.prompt_tokens)
+    }
+
+    async fn lead(&self, _asking: &Asking) -> Result<Lead, TargetFailure> {
+        Ok(Lead::to(self.destination.clone()))
     }
 
     fn continues_prefix(&self) -> bool {
         self.continues_prefix
     }
 
-    fn observe(&self, _observation: &Observation) {}
+    fn observe(&self, observation: &Observation) {
+        self.speed.observe(observation);
+    }
 }

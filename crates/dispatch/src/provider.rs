@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use policy::TargetState;
+use policy::{Latency, TargetState};
 use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
 
-use crate::{Destination, Observation, TargetFailure};
+use crate::admission::Seat;
+use crate::{Asking, Destination, Load, Observation, TargetFailure};
 
 /// The limits in time of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +50,21 @@ impl Timeouts {
 }
 
 /// Where to send one try, and what to tell the provider about it afterwards.
-#[derive(Clone, Debug)]
 pub struct Lead {
     /// Where the prompt goes.
     pub destination: Destination,
     /// The run of the worker that this leads to; 0 for providers without runs.
     pub generation: u64,
+    /// The slot of the worker that is taken for this try, held as long as it lasts; `None` for providers without slots.
+    pub(crate) seat: Option<Seat>,
+}
+
+impl Lead {
+    /// To a place that takes any number of requests.
+    #[must_use]
+    pub fn to(destination: Destination) -> Self {
+        Self { destination, generation: 0, seat: None }
+    }
 }
 
 /// One way to reach models. Implementations are cheap to call on every request.
@@ -66,11 +76,33 @@ pub trait Provider: Send + Sync {
     /// What the target could do now.
     fn state(&self) -> TargetState;
 
-    /// Makes the target ready and says where it is. Cancel-safe.
+    /// How fast it is expected to answer this request, waiting and loading included; `None` before anything was measured.
+    fn latency(&self, _asking: &Asking) -> Option<Latency> {
+        None
+    }
+
+    /// How busy it is; `None` for providers without slots.
+    fn load(&self) -> Option<Load> {
+        None
+    }
+
+    /// Begins to make the target ready for requests to come, where it is not running. Does not wait.
+    fn warm(&self) {}
+
+    /// Makes the target ready, where it is not always.
     ///
     /// # Errors
     /// When it cannot be made ready; the failure says why.
-    async fn lead(&self) -> Result<Lead, TargetFailure>;
+    async fn prepare(&self) -> Result<(), TargetFailure> {
+        Ok(())
+    }
+
+    /// Makes the target ready, waits until it takes this request, and says where it is. Keeps its own limits in time; the
+    /// caller may have a shorter one. Cancel-safe.
+    ///
+    /// # Errors
+    /// When it cannot be made ready, or takes no more; the failure says why.
+    async fn lead(&self, asking: &Asking) -> Result<Lead, TargetFailure>;
 
     /// Whether it goes on with a text that is given as the last message, of the assistant, rather than answering it. Only
     /// where the operator said so.
@@ -105,7 +137,11 @@ impl Provider for Unavailable {
         TargetState::Down(self.reason.clone())
     }
 
-    async fn lead(&self) -> Result<Lead, TargetFailure> {
+    async fn prepare(&self) -> Result<(), TargetFailure> {
+        Err(TargetFailure::worker(&self.reason))
+    }
+
+    async fn lead(&self, _asking: &Asking) -> Result<Lead, TargetFailure> {
         Err(TargetFailure::worker(&self.reason))
     }
 

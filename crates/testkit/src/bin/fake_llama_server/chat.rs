@@ -1,6 +1,7 @@
 //! Chat completions: the fixed answer, whole or in chunks, with usage; crashes and stalls where it is told to.
 
 use std::io;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
@@ -12,18 +13,31 @@ use crate::{Server, Stream};
 const CREATED: u64 = 1_700_000_000;
 
 /// Takes a slot for as long as it lives.
-struct Slot<'a>(&'a Server);
+struct Slot<'a> {
+    server: &'a Server,
+    id: usize,
+}
 
 impl<'a> Slot<'a> {
-    fn take(server: &'a Server) -> Self {
-        server.busy.fetch_add(1, Ordering::SeqCst);
-        Self(server)
+    /// The one that was asked for, else any; `None` when there is none: unlike the real server, the fake keeps no queue.
+    fn take(server: &'a Server, asked: Option<usize>) -> Option<Self> {
+        let mut busy = server.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = match asked {
+            Some(id) => id,
+            None => busy.iter().position(|busy| !busy)?,
+        };
+        let slot = busy.get_mut(id).filter(|busy| !**busy)?;
+        *slot = true;
+        Some(Self { server, id })
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+        let mut busy = self.server.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = busy.get_mut(self.id) {
+            *slot = false;
+        }
     }
 }
 
@@ -37,9 +51,13 @@ impl Server {
         if self.arguments.crash_on_chat == Some(number) {
             std::process::abort();
         }
-        let _slot = Slot::take(self);
         let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
             return http::write_json(stream, 500, &http::error(500, "server_error", "parse error"));
+        };
+        let asked = body["id_slot"].as_u64().and_then(|id| usize::try_from(id).ok());
+        let Some(_slot) = Slot::take(self, asked) else {
+            eprintln!("E fake-llama-server: more requests than slots");
+            return http::write_json(stream, 400, &http::error(400, "invalid_request_error", "no free slot"));
         };
         let Some(messages) = body["messages"].as_array() else {
             let error = http::error(400, "invalid_request_error", "Expected 'messages' to be an array");

@@ -12,8 +12,8 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
@@ -25,7 +25,8 @@ struct Server {
     arguments: Arguments,
     probes: AtomicU64,
     chats: AtomicU64,
-    busy: AtomicU64,
+    /// Whether each slot is used.
+    busy: Mutex<Vec<bool>>,
 }
 
 /// What both kinds of socket can do.
@@ -70,8 +71,8 @@ fn run(arguments: Arguments) -> io::Result<ExitCode> {
     }
     let host = arguments.host.clone();
     let address = (host.clone(), arguments.port);
-    let server =
-        Arc::new(Server { arguments, probes: AtomicU64::new(0), chats: AtomicU64::new(0), busy: AtomicU64::new(0) });
+    let busy = Mutex::new(vec![false; usize::try_from(arguments.slots).unwrap_or(usize::MAX)]);
+    let server = Arc::new(Server { arguments, probes: AtomicU64::new(0), chats: AtomicU64::new(0), busy });
     if host.ends_with(".sock") {
         let listener = UnixListener::bind(&host)?;
         eprintln!("0.00.000.001 I srv  llama_server: listening on unix://{host}");
@@ -142,8 +143,8 @@ impl Server {
     }
 
     fn slots(&self) -> serde_json::Value {
-        let busy = self.busy.load(Ordering::SeqCst);
-        let slot = |id: u64| json!({"id": id, "n_ctx": self.arguments.context_per_slot(), "is_processing": id < busy});
-        (0..self.arguments.slots).map(slot).collect()
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = |(id, busy): (usize, &bool)| json!({"id": id, "n_ctx": self.arguments.context_per_slot(), "is_processing": busy});
+        busy.iter().enumerate().map(slot).collect()
     }
 }

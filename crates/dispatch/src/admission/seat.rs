@@ -1,0 +1,233 @@
+//! A slot of the worker in use: what is seen of the answer goes to the measurements, and when the answer is not read to its end
+//! the slot counts as used until the worker has freed it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wire::{ChatChunk, PromptProgress, Timings};
+
+use super::line::Ticket;
+use super::{Shared, millis_since};
+use crate::asking::Asking;
+use crate::meter::Situation;
+use crate::worker_slots::{Seen, WorkerSlots};
+
+/// Pause between two looks at a slot that is to be freed.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Longest wait for a slot to be freed. Past it the next request is sent all the same, and waits inside the worker.
+const FREED_MAX: Duration = Duration::from_secs(30);
+/// Looks that have to show a slot free whose request may still be on its way to it.
+const LOOKS_OF_UNSEEN: u32 = 3;
+
+/// What was expected of a request when it came.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Expected {
+    pub(crate) situation: Situation,
+    /// Time to first token; `None` before anything was measured.
+    pub(crate) ttft_ms: Option<f64>,
+    /// When it came.
+    pub(crate) since: Instant,
+}
+
+/// What a seat was taken for.
+pub(super) struct Worked {
+    pub(super) asking: Asking,
+    /// Tokens of its prompt that are not cached, estimated.
+    pub(super) uncached: f64,
+    pub(super) expected: Expected,
+    pub(super) generation: u64,
+    pub(super) slots: Arc<WorkerSlots>,
+}
+
+/// A slot in use. Dropped before [`Self::finish`], it is given on when the worker has freed it.
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    slot: Option<usize>,
+    worked: Worked,
+    seated: Instant,
+    /// Others that had slots when this one was taken.
+    beside: usize,
+    /// As the worker told last.
+    progress: Option<PromptProgress>,
+    first_token: Option<Instant>,
+    /// From being seated to the first token, until it was taken into account.
+    unaccounted_ms: Option<f64>,
+    tokens: u64,
+    is_finished: bool,
+}
+
+impl Seat {
+    pub(super) fn new(shared: Arc<Shared>, ticket: Ticket, slot: Option<usize>, worked: Worked) -> Self {
+        let beside = shared.lock().line.running().len().saturating_sub(1);
+        let (progress, first_token, unaccounted_ms, tokens, is_finished) = (None, None, None, 0, false);
+        let seated = Instant::now();
+        Self {
+            shared,
+            ticket,
+            slot,
+            worked,
+            seated,
+            beside,
+            progress,
+            first_token,
+            unaccounted_ms,
+            tokens,
+            is_finished,
+        }
+    }
+
+    /// The slot to ask for; `None` where the worker picks.
+    pub(crate) fn slot(&self) -> Option<usize> {
+        self.slot
+    }
+
+    /// A piece of the answer has come.
+    pub(crate) fn saw(&mut self, chunk: &ChatChunk<'_>) {
+        if self.slot.is_none() {
+            // Several choices, each with a slot: nothing can be told of one.
+            return;
+        }
+        if let Some(progress) = chunk.prompt_progress() {
+            self.read(progress);
+        }
+        if chunk.has_content() {
+            self.wrote();
+        }
+        if let Some(timings) = chunk.timings() {
+            self.timed(&timings);
+        }
+        if chunk.has_finish_reason() {
+            self.finish();
+        }
+    }
+
+    /// Nothing will be seen of the answer before its end: other prompts do not wait until this one is read.
+    pub(crate) fn hide(&self) {
+        let mut state = self.shared.lock();
+        if let Some(running) = state.line.running_mut(self.ticket) {
+            running.unread = 0.0;
+        }
+        state.advance();
+    }
+
+    /// The answer is whole, or the worker refused: the slot is free.
+    pub(crate) fn finish(&mut self) {
+        self.is_finished = true;
+    }
+
+    fn read(&mut self, progress: PromptProgress) {
+        let mut state = self.shared.lock();
+        if self.progress.is_none() {
+            state.speed.prompt_counted(self.worked.uncached, progress.total.saturating_sub(progress.cache));
+        }
+        if let Some(running) = state.line.running_mut(self.ticket) {
+            running.unread = progress.total.saturating_sub(progress.processed) as f64;
+        }
+        state.advance();
+        drop(state);
+        self.progress = Some(progress);
+    }
+
+    fn wrote(&mut self) {
+        self.tokens += 1;
+        let mut state = self.shared.lock();
+        let expected = state.speed.output_tokens(self.worked.asking.max_tokens());
+        let left = state.speed.output_left(expected, self.tokens as f64);
+        if let Some(running) = state.line.running_mut(self.ticket) {
+            (running.unread, running.output) = (0.0, left);
+        }
+        if self.first_token.is_some() {
+            return;
+        }
+        state.advance();
+        let ms = millis_since(self.seated);
+        match self.progress {
+            Some(told) => state.speed.first_token(told.total - told.cache, self.beside, ms),
+            None => self.unaccounted_ms = Some(ms),
+        }
+        drop(state);
+        self.first_token = Some(Instant::now());
+        let Expected { situation, ttft_ms, since } = self.worked.expected;
+        if let Some(predicted_ms) = ttft_ms {
+            self.shared.meter.first_token(&self.shared.target, situation, predicted_ms, millis_since(since));
+        }
+    }
+
+    fn timed(&mut self, timings: &Timings) {
+        let mut state = self.shared.lock();
+        if let Some(ms) = self.unaccounted_ms.take() {
+            state.speed.first_token(timings.prompt_n, self.beside, ms);
+            state.speed.prompt_counted(self.worked.uncached, timings.prompt_n);
+        }
+        let at_once = (self.beside + state.line.running().len()).div_ceil(2);
+        state.speed.answered(timings.predicted_n, timings.predicted_ms, at_once);
+    }
+
+    /// Share of the prompt that the worker has read.
+    fn share_read(&self) -> f64 {
+        match self.progress {
+            _ if self.first_token.is_some() || self.is_finished => 1.0,
+            Some(told) => told.processed as f64 / told.total as f64,
+            None => 0.0,
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if state.generation == self.worked.generation {
+            let answered = self.is_finished && self.first_token.is_some();
+            state.caches.used(self.slot, self.worked.asking.prefixes(), self.share_read(), answered);
+        }
+        if self.is_finished {
+            state.speed.served(millis_since(self.seated));
+        }
+        if let (false, Ok(runtime)) = (self.is_finished, tokio::runtime::Handle::try_current()) {
+            drop(state);
+            let (shared, ticket, slot) = (Arc::clone(&self.shared), self.ticket, self.slot);
+            let slots = Arc::clone(&self.worked.slots);
+            let looks = if self.progress.is_some() || self.first_token.is_some() { 1 } else { LOOKS_OF_UNSEEN };
+            runtime.spawn(free(shared, ticket, slot, slots, looks));
+            return;
+        }
+        state.line.release(self.ticket);
+        state.advance();
+    }
+}
+
+/// Waits until the worker has freed a slot whose caller has left, and gives it on.
+async fn free(shared: Arc<Shared>, ticket: Ticket, slot: Option<usize>, slots: Arc<WorkerSlots>, looks: u32) {
+    let left = Instant::now();
+    let seen_free = async {
+        let mut looks = looks;
+        while looks > 0 {
+            let is_free = match slots.look().await {
+                Seen::Gone => return false,
+                Seen::Nothing => false,
+                Seen::Busy(busy) => match slot {
+                    Some(slot) => !busy.get(slot).copied().unwrap_or(false),
+                    None => !busy.contains(&true),
+                },
+            };
+            if is_free {
+                looks -= 1;
+            }
+            if looks > 0 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        true
+    };
+    match tokio::time::timeout(FREED_MAX, seen_free).await {
+        Ok(true) => shared.meter.slot_freed(&shared.target, left.elapsed()),
+        // The worker died: that is no slot that was freed.
+        Ok(false) => {}
+        Err(_) => {
+            tracing::warn!(target_id = %shared.target, "a slot was not freed after its caller left");
+            shared.meter.slot_not_freed(&shared.target);
+        }
+    }
+    shared.release(ticket);
+}

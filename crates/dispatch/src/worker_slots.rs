@@ -1,0 +1,62 @@
+//! Looks at which slots of a worker are busy, on a connection of its own. Sends nothing of a request.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::Mutex;
+use worker::Endpoint;
+
+use crate::http1::{self, Address};
+
+const SLOTS_PATH: &str = "/slots";
+/// A connection has to stand within this time.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// The whole look.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// Longest list of slots, in bytes; each takes about 2 KB.
+const LIST_BYTES_MAX: usize = 4 << 20;
+
+/// The slots of one run of a worker. One look at a time, so that it takes one of the worker's threads.
+pub(crate) struct WorkerSlots {
+    client: Mutex<http1::Client>,
+}
+
+/// What a look shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Whether each slot is busy.
+    Busy(Vec<bool>),
+    /// There is no worker any more.
+    Gone,
+    /// It said nothing that can be read, in time.
+    Nothing,
+}
+
+impl WorkerSlots {
+    pub(crate) fn new(endpoint: &Endpoint) -> Self {
+        let (address, host) = match endpoint {
+            Endpoint::Unix(path) => (Address::Unix(path.clone()), "worker".to_owned()),
+            Endpoint::Tcp(address) => {
+                (Address::Tcp { host: address.ip().to_string(), port: address.port() }, address.to_string())
+            }
+        };
+        let client = http1::Client::getting(address, &host, SLOTS_PATH, CONNECT_MAX);
+        Self { client: Mutex::new(client) }
+    }
+
+    pub(crate) async fn look(&self) -> Seen {
+        let client = self.client.lock().await;
+        match tokio::time::timeout(LOOK_MAX, list(&client)).await {
+            Ok(Ok(list)) => wire::busy_slots(&list).map_or(Seen::Nothing, Seen::Busy),
+            Ok(Err(http1::Error::Connect(_))) => Seen::Gone,
+            Ok(Err(_)) | Err(_) => Seen::Nothing,
+        }
+    }
+}
+
+async fn list(client: &http1::Client) -> Result<BytesMut, http1::Error> {
+    let mut response = client.get("application/json").await?;
+    let mut body = BytesMut::new();
+    while response.read(&mut body).await? && body.len() <= LIST_BYTES_MAX {}
+    Ok(body)
+}
