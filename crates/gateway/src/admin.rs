@@ -81,7 +81,7 @@ fn readiness(gateway: &Gateway) -> (StatusCode, Bytes) {
 
 /// What is not counted where it happens.
 fn show(gateway: &Gateway) {
-    for (target, worker) in &gateway.workers {
+    for (target, worker) in &gateway.workers.all() {
         let status = worker.status();
         gateway.metrics.show_worker(target, status.state.as_str(), status.restarts_total);
     }
@@ -90,6 +90,9 @@ fn show(gateway: &Gateway) {
     }
     if let Ok(outbox) = &gateway.outbox {
         outbox.show(&gateway.metrics);
+    }
+    for (target, load) in gateway.dispatcher.loads() {
+        gateway.metrics.show_load(target, load.busy, load.queued);
     }
     for (target, health) in gateway.dispatcher.health() {
         let HealthStatus { breaker, rate_limited, opened_total, probes_total } = health;

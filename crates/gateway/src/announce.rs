@@ -9,7 +9,7 @@ pub(crate) fn announcement(gateway: &Gateway, data: SocketAddr, admin: SocketAdd
     let mut text = format!(
         "\nTidegate is up.\n\n  OpenAI endpoint  http://{data}/v1\n  admin            http://{admin} (/healthz /readyz /metrics)\n\n  targets\n"
     );
-    let facts = gateway.dispatcher.facts();
+    let facts = gateway.dispatcher.facts(None);
     let width = facts.iter().map(|target| target.id().as_str().len()).max().unwrap_or(0);
     for target in &facts {
         let (id, locality, state) = (target.id().as_str(), target.locality().as_str(), target.state.as_str());

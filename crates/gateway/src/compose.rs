@@ -1,30 +1,34 @@
 //! Puts the parts together: artifacts found or fetched, workers, destinations, metrics.
 //!
-//! A local target whose engine or model cannot be had does not keep the others from serving: it is down, with the
-//! reason.
+//! A local target whose engine or model is not here does not keep the others from serving: it is fetched in the background
+//! (`fetch`), or down, with the reason.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use account::Metrics;
-use anyhow::Context;
-use artifacts::{Found, Home, Manifest, Progress, Role, Settings, Store, engine_version, progress_for_stderr};
-use dispatch::{Dispatcher, LlamaCpp, Network, OpenAi, Provider, Target, TargetHealth, Unavailable};
+use artifacts::{Found, Home, Manifest, Progress, Role, Settings, Store};
+use dispatch::{
+    Dispatcher, LlamaCpp, Meter, Network, OpenAi, Provider, RemoteSpeed, Situation, Supply, Target, TargetHealth,
+};
 use policy::{Locality, Mode, TargetId};
-use tracing::{info, warn};
-use worker::{Worker, WorkerConfig};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+pub(crate) use local::LocalParts;
 
 use crate::classifier::{self, Source};
-use crate::config::{Config, LlamaCppConfig, ModelSource, ProviderConfig, TargetConfig};
-use crate::gateway::Gateway;
+use crate::config::{Config, ProviderConfig};
+use crate::fetch::{self, Lacking, Missing};
+use crate::gateway::{Gateway, Workers};
 use crate::learning::Learning;
 use crate::outbox::Outbox;
 use crate::policies::{Context as PolicyContext, Policies};
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
 
-/// Longest name of a worker; it is part of a socket's path.
-const WORKER_NAME_BYTES_MAX: usize = 40;
+mod local;
 
 /// The artifacts of this machine as the configuration sees them.
 pub(crate) fn store(config: &Config) -> anyhow::Result<Store> {
@@ -43,31 +47,87 @@ pub(crate) fn store(config: &Config) -> anyhow::Result<Store> {
 }
 
 /// The artifacts, and whether missing ones may be fetched.
-struct Artifacts {
+pub(crate) struct Artifacts {
     store: Store,
-    progress: Box<dyn Progress>,
     fetch: bool,
 }
 
 impl Artifacts {
-    async fn obtain(&self, name: &str) -> anyhow::Result<Found> {
-        if self.fetch {
-            return Ok(self.store.install(name, self.progress.as_ref()).await?);
+    /// What is here; nothing is fetched.
+    fn find(&self, name: &str) -> anyhow::Result<Option<Found>> {
+        let found = self.store.find(name)?;
+        if found.is_none() && !self.fetch {
+            anyhow::bail!("{name} is not on this machine and artifacts.fetch is false");
         }
-        self.store.find(name)?.with_context(|| format!("{name} is not on this machine and artifacts.fetch is false"))
+        Ok(found)
+    }
+
+    /// What is here, fetched if it is not.
+    pub(crate) async fn obtain(&self, name: &str, progress: &dyn Progress) -> anyhow::Result<Found> {
+        match self.find(name)? {
+            Some(found) => Ok(found),
+            None => Ok(self.store.install(name, progress).await?),
+        }
+    }
+
+    /// The first artifact of this role.
+    pub(crate) fn name_of(&self, role: Role) -> Option<String> {
+        self.store.manifest().first(role).map(|artifact| artifact.name().to_owned())
     }
 }
 
-/// Builds the gateway. Installs what is missing, which may take minutes the first time.
-pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
-    let artifacts = Artifacts { store: store(&config)?, progress: progress_for_stderr(), fetch: config.fetch };
+/// A gateway that can serve, and what it lacks.
+pub(crate) struct Composed {
+    gateway: Gateway,
+    artifacts: Artifacts,
+    missing: Missing,
+}
+
+impl Composed {
+    /// Begins to fetch what is missing; the gateway serves meanwhile.
+    pub(crate) fn begin(self) -> Arc<Gateway> {
+        let gateway = Arc::new(self.gateway);
+        fetch::begin(&gateway, Arc::new(self.artifacts), self.missing);
+        gateway
+    }
+
+    /// Fetches what is missing first. What cannot be had is down, with the reason.
+    pub(crate) async fn complete(self) -> Arc<Gateway> {
+        let gateway = Arc::new(self.gateway);
+        fetch::complete(&gateway, Arc::new(self.artifacts), self.missing).await;
+        gateway
+    }
+}
+
+/// What is measured goes to the metrics.
+struct MetricsMeter(Metrics);
+
+impl Meter for MetricsMeter {
+    fn slot_freed(&self, target: &TargetId, after: Duration) {
+        self.0.slot_freed(target, after);
+    }
+
+    fn slot_not_freed(&self, target: &TargetId) {
+        self.0.slot_not_freed(target);
+    }
+
+    fn first_token(&self, target: &TargetId, situation: Situation, predicted_ms: f64, actual_ms: f64) {
+        debug!(target_id = %target, situation = situation.as_str(), predicted_ms, actual_ms, "first token");
+        self.0.first_token_predicted(target, situation.as_str(), predicted_ms, actual_ms);
+    }
+}
+
+/// Builds the gateway from what is on this machine, without waiting for what has to be fetched.
+pub(crate) async fn compose(config: Config) -> anyhow::Result<Composed> {
+    let artifacts = Artifacts { store: store(&config)?, fetch: config.fetch };
     let policies = Policies::load(config.policy.clone(), &PolicyContext::of(&config))?;
     for warning in policies.in_force().warnings() {
         warn!(warning = %warning, "policy");
     }
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"))?;
-    let engine = engine(&config, &artifacts).await;
-    let (mut targets, mut workers, mut token_counts) = (Vec::new(), Vec::new(), TokenCounts::default());
+    let meter: Arc<dyn Meter> = Arc::new(MetricsMeter(metrics.clone()));
+    let (mut targets, workers, token_counts) = (Vec::new(), Workers::default(), TokenCounts::default());
+    let mut missing = Missing::default();
     let network = Arc::new(network(&config)?);
     for target in &config.targets {
         let mut origin = None;
@@ -75,20 +135,15 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
             ProviderConfig::OpenAi(openai) => {
                 let destination = openai.destination(target.timeouts.connect)?;
                 origin = destination.origin().map(str::to_owned);
-                Box::new(OpenAi::new(openai.model.clone(), destination, target.continues_prefix))
+                let speed = RemoteSpeed::new(target.id().clone(), Arc::clone(&meter));
+                Box::new(OpenAi::new(openai.model.clone(), destination, target.continues_prefix, speed))
             }
-            ProviderConfig::LlamaCpp(local) => match worker(workers.len(), target, local, &engine, &artifacts).await {
-                Ok((worker, model)) => {
-                    token_counts.add(target.id().clone(), local.context_tokens.into(), model);
-                    workers.push((target.id().clone(), worker.clone()));
-                    Box::new(LlamaCpp::new(worker, alias(target.id()).to_owned(), target.continues_prefix))
-                }
-                Err(error) => {
-                    let reason = format!("{error:#}");
-                    warn!(target_id = %target.id(), reason, "local target is down");
-                    Box::new(Unavailable::new(&reason))
-                }
-            },
+            ProviderConfig::LlamaCpp(local) => {
+                let parts = LocalParts::new(targets.len(), target, local, &artifacts);
+                let settings = parts.settings(target, local, &artifacts);
+                let supply = supply(parts, &artifacts, &workers, &token_counts, &mut missing).await;
+                Box::new(LlamaCpp::new(supply, settings, Arc::clone(&meter)))
+            }
         };
         let (profile, timeouts) = (Arc::clone(&target.profile), target.timeouts);
         let is_supervised = matches!(target.provider, ProviderConfig::LlamaCpp(_));
@@ -98,7 +153,7 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
         targets.push(Target { profile, provider, timeouts, health });
     }
     let hedging = config.hedging;
-    let signals = signals(&config, &artifacts).await?;
+    let signals = signals(&config, &artifacts, &mut missing).await?;
     let learning = learning(&config, artifacts.store.home().path());
     let mut gateway = Gateway::new(
         config,
@@ -111,7 +166,30 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Gateway> {
     );
     gateway.learning = learning;
     gateway.outbox = outbox(&gateway.config, artifacts.store.home().path()).await;
-    Ok(gateway)
+    Ok(Composed { gateway, artifacts, missing })
+}
+
+/// The worker of a local target where its parts are here; else it is noted as missing, or down with the reason.
+async fn supply(
+    parts: LocalParts,
+    artifacts: &Artifacts,
+    workers: &Workers,
+    token_counts: &TokenCounts,
+    missing: &mut Missing,
+) -> watch::Receiver<Supply> {
+    match parts.find(artifacts).await {
+        Ok(Some(files)) => watch::channel(Supply::Ready(parts.start(workers, token_counts, files))).1,
+        Ok(None) => {
+            let (supply, received) = watch::channel(Supply::Fetching);
+            missing.local.push(Lacking { parts, supply });
+            received
+        }
+        Err(error) => {
+            let reason = format!("{error:#}");
+            warn!(target_id = %parts.id, reason, "local target is down");
+            watch::channel(Supply::Missing(reason.into())).1
+        }
+    }
 }
 
 /// The network that cloud targets are reached by. Where nothing may go there, it is not looked for.
@@ -149,62 +227,10 @@ async fn outbox(config: &Config, home: &Path) -> Result<Arc<Outbox>, String> {
     opened.map(Arc::new).inspect_err(|reason| warn!(reason, "nothing is kept for later"))
 }
 
-/// The engine, once for all local targets: where it is, or why it cannot be had. Not looked for when nobody needs it.
-async fn engine(config: &Config, artifacts: &Artifacts) -> Result<PathBuf, String> {
-    let is_local = |target: &TargetConfig| matches!(target.provider, ProviderConfig::LlamaCpp(_));
-    if !config.targets.iter().any(is_local) {
-        return Err("no local target is configured".to_owned());
-    }
-    let Some(artifact) = artifacts.store.manifest().first(Role::Engine) else {
-        return Err("the manifest holds no engine".to_owned());
-    };
-    let Found { path, origin, .. } =
-        artifacts.obtain(artifact.name()).await.map_err(|error| format!("engine: {error:#}"))?;
-    match engine_version(&path).await {
-        Ok(version) => info!(path = %path.display(), ?origin, version, "engine found"),
-        Err(error) => return Err(format!("engine: {error}")),
-    }
-    Ok(path)
-}
-
-/// Starts a local worker; with the file of its model.
-async fn worker(
-    ordinal: usize,
-    target: &TargetConfig,
-    local: &LlamaCppConfig,
-    engine: &Result<PathBuf, String>,
-    artifacts: &Artifacts,
-) -> anyhow::Result<(Worker, PathBuf)> {
-    let executable = engine.clone().map_err(anyhow::Error::msg)?;
-    let model = match &local.model {
-        ModelSource::Path(path) => path.clone(),
-        ModelSource::Artifact(name) => artifacts.obtain(name).await.with_context(|| format!("model {name}"))?.path,
-    };
-    let home = artifacts.store.home().path();
-    // The ordinal keeps names apart that differ only in what is replaced or cut off.
-    let name: String = format!("{ordinal}-{}", alias(target.id()).replace(['/', ':', '@'], "_"));
-    let name: String = name.chars().take(WORKER_NAME_BYTES_MAX).collect();
-    let mut config = WorkerConfig::new(name, executable, model.clone(), home.join("run"), home.join("logs"));
-    config.model_alias = alias(target.id()).to_owned();
-    config.context_tokens = local.context_tokens;
-    config.slots = local.slots;
-    config.threads = local.threads;
-    config.gpu_layers = local.gpu_layers;
-    config.extra_args.clone_from(&local.extra_args);
-    config.start_timeout = target.timeouts.connect;
-    config.eager = local.eager;
-    Ok((Worker::start(config), model))
-}
-
-/// The part of a target's id after the provider: what the worker calls its model.
-fn alias(id: &TargetId) -> &str {
-    id.as_str().split_once('/').map_or(id.as_str(), |(_, model)| model)
-}
-
-/// What requests are looked into with; without a classifier where that cannot be had.
-async fn signals(config: &Config, artifacts: &Artifacts) -> anyhow::Result<Signals> {
+/// What requests are looked into with; without a classifier where that cannot be had, or not yet.
+async fn signals(config: &Config, artifacts: &Artifacts, missing: &mut Missing) -> anyhow::Result<Signals> {
     let runtime = match config.classifier.enabled {
-        true => runtime_library(artifacts).await,
+        true => runtime_library(artifacts, missing),
         false => Err("the classifier is off".to_owned()),
     };
     let source = Source { home: artifacts.store.home().path().to_owned(), runtime };
@@ -220,10 +246,17 @@ async fn signals(config: &Config, artifacts: &Artifacts) -> anyhow::Result<Signa
     Ok(Signals::new(loaded, source, &config.targets))
 }
 
-/// Where ONNX Runtime is, or why it cannot be had.
-async fn runtime_library(artifacts: &Artifacts) -> Result<PathBuf, String> {
-    let artifact = artifacts.store.manifest().first(Role::OnnxRuntime).ok_or("the manifest holds none")?;
-    let found = artifacts.obtain(artifact.name()).await.map_err(|error| format!("{error:#}"))?;
-    info!(path = %found.path.display(), origin = ?found.origin, "onnx runtime found");
-    Ok(found.path)
+/// Where ONNX Runtime is, or why it is not here.
+fn runtime_library(artifacts: &Artifacts, missing: &mut Missing) -> Result<PathBuf, String> {
+    let name = artifacts.name_of(Role::OnnxRuntime).ok_or("the manifest holds none")?;
+    match artifacts.find(&name).map_err(|error| format!("{error:#}"))? {
+        Some(found) => {
+            info!(path = %found.path.display(), origin = ?found.origin, "onnx runtime found");
+            Ok(found.path)
+        }
+        None => {
+            missing.runtime = true;
+            Err("it is being fetched".to_owned())
+        }
+    }
 }

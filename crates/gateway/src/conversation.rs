@@ -1,7 +1,7 @@
 //! What is remembered of conversations: the strictest privacy class seen in one, and who answered last.
 //!
 //! A request finds its conversation by the session that its caller names and by the beginnings of its messages
-//! ([`ChatRequest::prefix_names`]). Memory is bounded in number and time, and no text of a prompt is in it. A
+//! ([`ChatRequest::prefixes`]). Memory is bounded in number and time, and no text of a prompt is in it. A
 //! conversation that was forgotten is a new one: its class is what the request says and the configuration demands. What
 //! was recalled for a request holds until its end, whatever is forgotten meanwhile.
 //!
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use policy::{CallerFacts, ConversationFacts, Privacy, TargetId};
-use wire::{ChatRequest, PrefixName};
+use wire::{ChatRequest, Prefix, PrefixName};
 
 /// Entries kept at most, of conversations that stay on the device and of others each; the one that was not used for longest
 /// goes first. A conversation takes one for each of its requests. With the longest names about 20 MB each.
@@ -39,6 +39,7 @@ pub(crate) struct Thread {
     session: Option<Key>,
     /// The beginnings of the messages, shortest first; the last is the request itself.
     beginnings: Vec<Key>,
+    prefixes: Arc<[Prefix]>,
 }
 
 impl Thread {
@@ -47,13 +48,19 @@ impl Thread {
         let caller: Option<Arc<str>> = caller.key_id.as_deref().map(Arc::from);
         let key = |name| Key { caller: caller.clone(), name };
         let session = session.map(|session| key(Name::Session(session.into())));
-        let beginnings = request.prefix_names().into_iter().map(|name| key(Name::Prefix(name))).collect();
-        Self { session, beginnings }
+        let prefixes: Arc<[Prefix]> = request.prefixes().into();
+        let beginnings = prefixes.iter().map(|prefix| key(Name::Prefix(prefix.name))).collect();
+        Self { session, beginnings, prefixes }
     }
 
     /// The beginnings of the messages, shortest first; the last is the request itself.
     pub(crate) fn beginnings(&self) -> &[Key] {
         &self.beginnings
+    }
+
+    /// The same without the caller's name.
+    pub(crate) fn prefixes(&self) -> Arc<[Prefix]> {
+        Arc::clone(&self.prefixes)
     }
 
     /// By what it is looked for. A request that says the same as an earlier one does not continue it.

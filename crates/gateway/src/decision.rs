@@ -67,6 +67,11 @@ impl Decision {
         self.in_force.generation
     }
 
+    /// By which a worker serves it.
+    pub(crate) fn asking_worker(&self) -> &dispatch::Asking {
+        &self.gathered.asking
+    }
+
     /// What has to hold for this request as long as it is kept.
     pub(crate) fn floor(&self) -> Floor {
         self.gathered.floor()

@@ -6,13 +6,14 @@ use pingora_core::protocols::http::ServerSession;
 use policy::Plan;
 use wire::{ApiError, ChatRequest, Usage};
 
+use crate::awaiting::{self, Waited};
 use crate::decision::Decision;
 use crate::gateway::Gateway;
 use crate::learning::Reading;
 use crate::reply::{self, Labels};
 use crate::rescue;
 use crate::settle::Settling;
-use crate::{intake, outbox, until_gone};
+use crate::{intake, outbox};
 
 /// Answers one chat completion on `session`, whose header has been read. Settled exactly once, on every way out.
 pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
@@ -48,7 +49,10 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
     let journal = settling.journal();
     let due = settling.begun() + gateway.config.limits.total_timeout;
     let plan = &decision.plan;
-    let executed = until_gone(session, gateway.dispatcher.execute(plan, &request, &journal, due.into())).await;
+    let work = gateway.dispatcher.execute(plan, &request, decision.asking_worker(), &journal, due.into());
+    // A stream that was begun can no longer be answered with a place in the outbox.
+    let may_begin = request.stream() && outbox.is_none();
+    let Waited { done: executed, is_begun } = awaiting::run(gateway, session, plan, request_id, may_begin, work).await;
     // relay
     match executed {
         None => settling.end(RequestOutcome::CallerGone),
@@ -59,13 +63,14 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
                 Some(outbox) => {
                     outbox::defer(gateway, outbox, session, &mut settling, &decision, &request, &error).await;
                 }
+                None if is_begun => break_off(session, &mut settling, &error).await,
                 None => refuse(session, &mut settling, error).await,
             }
         }
         Some(Ok(answer)) => {
             let (target, reading) = (answer.target.clone(), asking.reading());
             let remember = |usage| decision.answered(gateway, &request, asking, request_id, &target, usage);
-            relay(session, plan, answer, &mut settling, reading, remember).await;
+            relay(session, plan, answer, &mut settling, reading, is_begun, remember).await;
         }
     }
     // settle: when `settling` is dropped
@@ -87,6 +92,7 @@ async fn relay(
     answer: Answer<'_>,
     settling: &mut Settling<'_>,
     mut reading: Option<Reading>,
+    is_begun: bool,
     remember: impl FnOnce(Option<Usage>),
 ) {
     let Answer { target, locality, content } = answer;
@@ -107,10 +113,18 @@ async fn relay(
             reply::whole(session, &labels, body).await
         }
         Content::Rejected { status, error } => {
-            reply::rejected(session, &labels, &ApiError::from_upstream(status, &error)).await
+            let error = ApiError::from_upstream(status, &error);
+            match is_begun {
+                true if !reply::error_event(session, &error).await => RequestOutcome::CallerGone,
+                true => RequestOutcome::RejectedByTarget,
+                false => reply::rejected(session, &labels, &error).await,
+            }
         }
         Content::Stream(mut relay) => {
-            let outcome = reply::stream(session, &labels, &mut relay, reading.as_mut(), remember).await;
+            if !is_begun && reply::begin_stream(session, &labels).await.is_err() {
+                return settling.end(RequestOutcome::CallerGone);
+            }
+            let outcome = reply::stream(session, &mut relay, reading.as_mut(), remember).await;
             settling.streamed(&relay);
             if let Some(reading) = reading.filter(|_| outcome == RequestOutcome::Answered) {
                 reading.judge_stream(&labels.request_id);
@@ -134,4 +148,10 @@ pub(crate) fn reason(plan: &Plan, journal: &Journal) -> String {
 pub(crate) async fn refuse(session: &mut ServerSession, settling: &mut Settling<'_>, error: ApiError) {
     let delivered = reply::error(session, settling.request_id(), &error).await;
     settling.end(if delivered { rescue::outcome(&error) } else { RequestOutcome::CallerGone });
+}
+
+/// Ends a stream whose headers were sent before its answer came, with an error event.
+async fn break_off(session: &mut ServerSession, settling: &mut Settling<'_>, error: &ApiError) {
+    let delivered = reply::error_event(session, error).await;
+    settling.end(if delivered { rescue::outcome(error) } else { RequestOutcome::CallerGone });
 }

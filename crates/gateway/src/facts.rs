@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use ::signals::Reader;
 use bytes::Bytes;
+use dispatch::Asking;
 use http::HeaderMap;
 use policy::{
     Api, CallerFacts, Capabilities, ConversationFacts, Facts, Mode, ModelAsked, Privacy, RequestFacts, Stickiness,
@@ -24,6 +25,8 @@ pub(crate) struct Gathered {
     pub targets: Vec<TargetFacts>,
     /// By which the conversation is remembered.
     pub thread: Thread,
+    /// By which a worker serves it.
+    pub asking: Asking,
 }
 
 /// What held for a request when it was put aside, and holds for as long as it is kept, whatever the configuration says and
@@ -86,7 +89,8 @@ pub(crate) fn gather(
     request_facts.language = signalled.language.map(str::to_owned);
     let caller = CallerFacts::default();
     let thread = Thread::of(request, &caller, claims.session.as_deref());
-    let targets = gateway.dispatcher.facts();
+    let asking = Asking::of(request, thread.prefixes(), caller.key_id.as_deref(), claims.session.as_deref());
+    let targets = gateway.dispatcher.facts(Some(&asking));
     let mut conversation = gateway.conversations.recall(&thread, stickiness.ttl, Instant::now());
     if stickiness.by == StickyBy::Session && claims.session.is_none() {
         conversation = ConversationFacts { strictest_privacy: conversation.strictest_privacy, ..Default::default() };
@@ -103,7 +107,7 @@ pub(crate) fn gather(
         history: gateway.history.facts(Instant::now()),
         ..Facts::default()
     };
-    Ok(Gathered { facts, targets, thread })
+    Ok(Gathered { facts, targets, thread, asking })
 }
 
 /// The facts of an example: what a request with this body and these headers would say, at no moment in particular, in no

@@ -1,7 +1,7 @@
 //! What every request shares: configuration, targets, metrics, conversations, and the number of requests that may run.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use account::Metrics;
@@ -12,6 +12,7 @@ use worker::Worker;
 
 use crate::config::Config;
 use crate::conversation::Conversations;
+use crate::fetch::Board;
 use crate::history::History;
 use crate::learning::Learning;
 use crate::moment::LocalClock;
@@ -20,12 +21,29 @@ use crate::policies::{self, Context, Policies};
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
 
+/// The local workers that there are, each with its target. Grows while engine and models are fetched.
+#[derive(Clone, Default)]
+pub(crate) struct Workers(Arc<Mutex<Vec<(TargetId, Worker)>>>);
+
+impl Workers {
+    pub(crate) fn add(&self, target: TargetId, worker: Worker) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((target, worker));
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<(TargetId, Worker)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// The composed gateway.
 pub(crate) struct Gateway {
     pub config: Config,
     pub dispatcher: Dispatcher,
     pub metrics: Metrics,
-    pub workers: Vec<(TargetId, Worker)>,
+    pub workers: Workers,
+    /// What is being fetched now.
+    pub fetches: Arc<Board>,
     pub policies: Policies,
     pub signals: Signals,
     pub token_counts: TokenCounts,
@@ -47,7 +65,7 @@ impl Gateway {
         config: Config,
         dispatcher: Dispatcher,
         metrics: Metrics,
-        workers: Vec<(TargetId, Worker)>,
+        workers: Workers,
         policies: Policies,
         signals: Signals,
         token_counts: TokenCounts,
@@ -62,6 +80,7 @@ impl Gateway {
             dispatcher,
             metrics,
             workers,
+            fetches: Arc::default(),
             conversations: Conversations::new(),
             history: History::new(Instant::now()),
             policies,

@@ -7,6 +7,7 @@ use http::{Method, StatusCode, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use policy::{Locality, TargetId};
+use wire::sse::encode_comment;
 use wire::{ApiError, Usage};
 
 use crate::learning::Reading;
@@ -39,19 +40,15 @@ pub(crate) async fn rejected(session: &mut ServerSession, labels: &Labels, error
     }
 }
 
-/// Delivers a stream event by event. A broken stream ends with an error event and without `[DONE]`. `complete` is called with
+/// Delivers the events of a stream that was begun. A broken stream ends with an error event and without `[DONE]`. `complete` is called with
 /// the token counts once the target has ended the stream as it should, before the caller has its last bytes. `reading` sees
 /// every event before the caller does.
 pub(crate) async fn stream(
     session: &mut ServerSession,
-    labels: &Labels,
     relay: &mut Relay<'_>,
     mut reading: Option<&mut Reading>,
     complete: impl FnOnce(Option<Usage>),
 ) -> RequestOutcome {
-    if begin_stream(session, labels).await.is_err() {
-        return RequestOutcome::CallerGone;
-    }
     let mut complete = Some(complete);
     loop {
         let next = until_gone(session, relay.next()).await;
@@ -87,6 +84,16 @@ pub(crate) async fn stream(
         Ok(()) => outcome,
         Err(_) => RequestOutcome::CallerGone,
     }
+}
+
+/// Sends a comment within a stream that was begun. Event streams have no other way to say that a connection lives.
+pub(crate) async fn comment(session: &mut ServerSession, text: &str) -> Written {
+    session.write_response_body(encode_comment(text), false).await
+}
+
+/// Ends a stream that was begun with an error; false when the caller has left.
+pub(crate) async fn error_event(session: &mut ServerSession, error: &ApiError) -> bool {
+    session.write_response_body(error.to_sse_event(), true).await.is_ok()
 }
 
 /// Delivers an error of the gateway's own; false when the caller has left.
@@ -180,7 +187,8 @@ pub(crate) async fn write_body(
     session.write_response_body(if is_head { Bytes::new() } else { body }, true).await
 }
 
-async fn begin_stream(session: &mut ServerSession, labels: &Labels) -> Written {
+/// Sends the headers of a stream.
+pub(crate) async fn begin_stream(session: &mut ServerSession, labels: &Labels) -> Written {
     let mut response = ResponseHeader::build(StatusCode::OK, Some(8))?;
     response.insert_header(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")?;
     response.insert_header(header::CACHE_CONTROL, "no-cache")?;

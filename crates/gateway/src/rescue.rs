@@ -39,8 +39,10 @@ pub(crate) fn failure(failure: &Failure, plan: &Plan, records: &[AttemptRecord])
     let Some(last) = records.last().filter(|_| matches!(failure, Failure::Exhausted)) else {
         return nobody(&reasons, plan, None);
     };
-    let was_asked = |record: &AttemptRecord| !matches!(record.outcome, Outcome::WorkerUnavailable | Outcome::LeftAlone);
-    if !records.iter().any(was_asked) {
+    let was_asked = |record: &AttemptRecord| {
+        !matches!(record.outcome, Outcome::WorkerUnavailable | Outcome::LeftAlone | Outcome::QueueFull)
+    };
+    if last.outcome == Outcome::QueueFull || !records.iter().any(was_asked) {
         let left_alone = records.iter().filter_map(|record| record.retry_after).min();
         return nobody(&reasons, plan, left_alone);
     }

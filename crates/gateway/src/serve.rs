@@ -57,7 +57,8 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
         _ = interrupt.recv() => warn!("second signal, requests are cut off"),
     }
     let _ = stop_admin.send(true);
-    join_all(gateway.workers.iter().map(|(_, worker)| worker.stop())).await;
+    let workers = gateway.workers.all();
+    join_all(workers.iter().map(|(_, worker)| worker.stop())).await;
     if gateway.learning.is_some() {
         // Fails only in a panic.
         let _ = tokio::task::spawn_blocking(move || gateway.learning.as_ref().map(|learning| learning.store().flush()))

@@ -2,6 +2,7 @@
 //!
 //! Fails no request: what is not known is absent from the facts and counted.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ pub(crate) struct Signals {
     missing: RwLock<Option<String>>,
     /// The version of learnt heads in force.
     learnt: RwLock<Option<String>>,
-    source: Source,
+    source: RwLock<Source>,
     /// One for each core, so that many long requests do not crowd out those that are being relayed.
     permits: Semaphore,
 }
@@ -52,7 +53,7 @@ impl Signals {
             targets,
             missing: RwLock::new(loaded.missing),
             learnt: RwLock::new(loaded.learnt),
-            source,
+            source: RwLock::new(source),
             permits: Semaphore::new(cores),
         }
     }
@@ -70,16 +71,41 @@ impl Signals {
     /// Loads the classifier anew where another version of learnt heads is active than the one in force. What cannot be loaded
     /// changes nothing. Blocks while it reads files.
     pub(crate) fn take_up_learnt(&self, config: &Config) {
-        let active = Versions::below(&self.source.home).active();
+        let active = Versions::below(&self.source().home).active();
         if !config.classifier.enabled || active.as_ref().is_ok_and(|active| *active == self.learnt()) {
             return;
         }
-        let loaded = classifier::reader(config, &self.source);
+        let loaded = classifier::reader(config, &self.source());
         if let Some(reason) = &loaded.missing {
             warn!(reason, "the classifier cannot be loaded anew; the one before stays");
             return;
         }
         info!(learnt = loaded.learnt, "heads in force");
+        self.put_in_force(loaded);
+    }
+
+    /// Loads the classifier with ONNX Runtime, which has been fetched, or notes why it cannot be had. Blocks while it reads files.
+    pub(crate) fn take_up_runtime(&self, config: &Config, runtime: Result<PathBuf, String>) {
+        let source = Source { runtime, ..self.source() };
+        *self.source.write().unwrap_or_else(PoisonError::into_inner) = source.clone();
+        let loaded = classifier::reader(config, &source);
+        match &loaded.missing {
+            Some(reason) => {
+                warn!(reason, "requests are not classified; what policies ask of the classifier is absent");
+                *self.missing.write().unwrap_or_else(PoisonError::into_inner) = loaded.missing;
+            }
+            None => {
+                info!(learnt = loaded.learnt, "requests are classified from now on");
+                self.put_in_force(loaded);
+            }
+        }
+    }
+
+    fn source(&self) -> Source {
+        self.source.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put_in_force(&self, loaded: Loaded) {
         *self.reader.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded.reader);
         *self.missing.write().unwrap_or_else(PoisonError::into_inner) = None;
         *self.learnt.write().unwrap_or_else(PoisonError::into_inner) = loaded.learnt;

@@ -8,6 +8,7 @@ use dispatch::{HealthStatus, NetworkStatus};
 use policy::{BreakerCause, BreakerState, Connectivity, DropReason, Locality, TargetFacts, TargetState};
 use serde::{Deserialize, Serialize};
 
+use crate::fetch::Shown;
 use crate::gateway::Gateway;
 use crate::policies::Policies;
 use crate::signals::Signals;
@@ -23,6 +24,9 @@ pub(crate) struct Status {
     pub policy: PolicyReadiness,
     pub classifier: ClassifierReadiness,
     pub network: NetworkReadiness,
+    /// What is being fetched, and how far it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fetching: Vec<Shown>,
     pub targets: Vec<TargetReadiness>,
     pub workers: Vec<WorkerReadiness>,
 }
@@ -125,7 +129,7 @@ impl Status {
         let network = gateway.dispatcher.network().status();
         let away = network.connectivity.filter(|connectivity| connectivity.is_away());
         let cut_off = |target: &TargetFacts| away.filter(|_| target.locality() == Locality::Cloud);
-        let facts = gateway.dispatcher.facts();
+        let facts = gateway.dispatcher.facts(None);
         let is_up = |target: &TargetFacts| matches!(target.state, TargetState::Ready | TargetState::Cold);
         let draining = gateway.is_draining();
         let ready = !draining && facts.iter().any(|target| is_up(target) && cut_off(target).is_none());
@@ -140,9 +144,11 @@ impl Status {
             policy: PolicyReadiness::of(&gateway.policies),
             classifier: ClassifierReadiness::of(&gateway.signals),
             network: NetworkReadiness::of(&network),
+            fetching: gateway.fetches.stages(),
             targets: targets.collect(),
             workers: gateway
                 .workers
+                .all()
                 .iter()
                 .map(|(target, worker)| WorkerReadiness::of(target, &worker.status()))
                 .collect(),
@@ -240,7 +246,7 @@ fn reason(state: &TargetState, cut_off: Option<Connectivity>) -> Option<String> 
     }
     let text = match state {
         TargetState::Down(why) => why.to_string(),
-        TargetState::Downloading => "its model is being fetched".to_owned(),
+        TargetState::Downloading => "its engine or model is being fetched".to_owned(),
         TargetState::Ready | TargetState::Cold => return None,
         TargetState::Loading => "the worker is loading its model".to_owned(),
         TargetState::Unreachable => "the last connection failed or the worker is being restarted".to_owned(),

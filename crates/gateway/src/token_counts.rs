@@ -10,7 +10,7 @@ use ::signals::tokens::{ESTIMATE_ERROR, TargetTokenizer};
 use lru::LruCache;
 use policy::{OUTPUT_RESERVE_TOKENS, TargetFacts, TargetId};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use tracing::warn;
 use wire::{ChatRequest, Texts};
 
@@ -20,7 +20,7 @@ const COUNTS_MAX: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// The counters of all local targets.
 #[derive(Default)]
 pub(crate) struct TokenCounts {
-    counters: Vec<Arc<Counter>>,
+    counters: RwLock<Vec<Arc<Counter>>>,
 }
 
 /// Counts for one target. Its tokenizer is read when it is first needed.
@@ -33,17 +33,21 @@ struct Counter {
 }
 
 impl TokenCounts {
-    /// Counts for `target` with the tokenizer in the file `gguf`.
-    pub(crate) fn add(&mut self, target: TargetId, window: u64, gguf: PathBuf) {
+    /// Counts for `target` with the tokenizer in the file `gguf`, from now on.
+    pub(crate) fn add(&self, target: TargetId, window: u64, gguf: PathBuf) {
         let known = Mutex::new(LruCache::new(COUNTS_MAX));
-        self.counters.push(Arc::new(Counter { target, window, gguf, tokenizer: OnceLock::new(), known }));
+        let counter = Arc::new(Counter { target, window, gguf, tokenizer: OnceLock::new(), known });
+        self.counters.write().unwrap_or_else(PoisonError::into_inner).push(counter);
     }
 
     /// Writes the count into the facts of each target whose window may or may not be large enough.
     pub(crate) async fn count(&self, request: &ChatRequest, targets: &mut [TargetFacts]) {
-        let undecided = self.counters.iter().filter(|counter| counter.is_undecided(request));
+        let undecided: Vec<_> = {
+            let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+            counters.iter().filter(|counter| counter.is_undecided(request)).cloned().collect()
+        };
         for counter in undecided {
-            let (of, request) = (Arc::clone(counter), request.clone());
+            let (of, request) = (Arc::clone(&counter), request.clone());
             let counted = tokio::task::spawn_blocking(move || of.count(&request)).await.ok().flatten();
             if let Some(target) = targets.iter_mut().find(|target| *target.id() == counter.target) {
                 target.prompt_tokens = counted;

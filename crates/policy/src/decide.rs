@@ -4,8 +4,8 @@ use crate::estimate::{OUTPUT_RESERVE_TOKENS, output_tokens};
 use crate::plan::{Bounds, Candidate};
 use crate::route::{MAX_ATTEMPTS_DEFAULT, Route, WhenNone};
 use crate::{
-    Contradiction, DropReason, Estimate, Facts, Limit, Locality, ModelAsked, Objective, PassedOver, Placement, PlacementCause,
-    Plan, Policy, Rule, TargetFacts, TargetId, TargetState, Truth, Values, sticky,
+    Contradiction, DropReason, Estimate, Facts, Limit, Locality, ModelAsked, Objective, PassedOver, Placement,
+    PlacementCause, Plan, Policy, Rule, TargetFacts, TargetId, TargetState, Truth, Values, sticky,
 };
 
 /// Why a request cannot be planned at all. No change of the targets' states would help.

@@ -79,7 +79,8 @@ struct Table<'a> {
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status { ready, draining, version, in_flight, policy, classifier, network, targets, workers } = self.status;
+        let Status { ready, draining, version, in_flight, policy, classifier, network, fetching, targets, workers } =
+            self.status;
         let state = match (ready, draining) {
             (_, true) => "draining",
             (true, _) => "ready",
@@ -101,6 +102,9 @@ impl fmt::Display for Table<'_> {
         };
         let state = network.connectivity.as_deref().unwrap_or("no target needs one");
         writeln!(f, "network     {state}{said}{metered}")?;
+        for stage in fetching {
+            writeln!(f, "fetching    {stage}")?;
+        }
         self::targets(f, targets)?;
         self::workers(f, workers)
     }

@@ -1,7 +1,6 @@
-//! `tidegate up`: fetch, compose, listen, announce, run, drain.
+//! `tidegate up`: compose, listen, announce, run, drain; what is missing is fetched meanwhile.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +23,7 @@ pub(crate) async fn up(file: Option<&Path>) -> anyhow::Result<()> {
             warn!(%address, "{name} is not a loopback address and there is no authentication: anybody who reaches it may use it");
         }
     }
-    // From here on a hangup reloads and no longer kills, also while models are fetched.
+    // From here on a hangup reloads and no longer kills.
     let hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
     // Ports first: a second gateway on the same ports fails before it fetches anything.
     let data = Listener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -33,7 +32,7 @@ pub(crate) async fn up(file: Option<&Path>) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", config.admin_listen))?;
     let (data_address, admin_address) = (data.address, admin.address);
 
-    let gateway = Arc::new(compose::compose(config).await?);
+    let gateway = compose::compose(config).await?.begin();
     say!("{}", announce::announcement(&gateway, data_address, admin_address));
     info!(data_addr = %data_address, admin_addr = %admin_address, "gateway ready");
     serve::run(gateway, [(data, Port::Data), (admin, Port::Admin)], hangup).await

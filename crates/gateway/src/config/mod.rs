@@ -128,6 +128,12 @@ pub(crate) struct LlamaCppConfig {
     pub context_tokens: u32,
     /// Requests answered at the same time.
     pub slots: u32,
+    /// Requests that may wait for a slot.
+    pub queue_max: u32,
+    /// Longest wait for a slot.
+    pub queue_wait: Duration,
+    /// Tokens of prompts read at once; the worker's default when absent.
+    pub batch_tokens: Option<u32>,
     /// Threads; llama-server chooses when absent.
     pub threads: Option<u32>,
     /// Layers kept on a GPU; llama-server chooses when absent.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use dispatch::{Destination, Timeouts};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +13,8 @@ use super::raw::{RawTarget, RawTimeouts, RawValue};
 use super::size_class::{SIZE_CLASSES, classified_as};
 use super::{LlamaCppConfig, ModelSource, OpenAiConfig, ProviderConfig, Secret, TargetConfig, profile};
 
+/// How long a request waits for a slot of a worker.
+const QUEUE_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 /// Parts of header names whose values have to come from the environment or a file.
 const SECRET_HEADER_WORDS: [&str; 6] = ["auth", "key", "token", "secret", "cookie", "password"];
 /// Headers that belong to the gateway and the connection.
@@ -84,11 +87,14 @@ fn openai_keys(raw: &RawTarget) -> [(&'static str, bool); 5] {
     ]
 }
 
-fn llama_cpp_keys(raw: &RawTarget) -> [(&'static str, bool); 7] {
+fn llama_cpp_keys(raw: &RawTarget) -> [(&'static str, bool); 10] {
     [
         ("artifact", raw.artifact.is_some()),
         ("model_path", raw.model_path.is_some()),
         ("slots", raw.slots.is_some()),
+        ("queue_max", raw.queue_max.is_some()),
+        ("queue_wait_ms", raw.queue_wait_ms.is_some()),
+        ("batch_tokens", raw.batch_tokens.is_some()),
         ("threads", raw.threads.is_some()),
         ("gpu_layers", raw.gpu_layers.is_some()),
         ("extra_args", raw.extra_args.is_some()),
@@ -122,6 +128,8 @@ fn llama_cpp(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<Llama
     };
     let context_tokens = count("context_tokens", raw.context_tokens, 4096, profile::CONTEXT_TOKENS);
     let slots = count("slots", raw.slots, 4, (1, 256));
+    let queue_max = count("queue_max", raw.queue_max, 64, (0, 10_000));
+    let batch_tokens = raw.batch_tokens.map(|n| count("batch_tokens", Some(n), 1, (1, 16_384)));
     let threads = raw.threads.map(|n| count("threads", Some(n), 1, (1, 1024)));
     let gpu_layers = raw.gpu_layers.map(|n| count("gpu_layers", Some(n), 0, (0, 10_000)));
     let extra_args = raw.extra_args.clone().unwrap_or_default();
@@ -134,8 +142,20 @@ fn llama_cpp(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<Llama
             format!("{slots} slots of {context_tokens} tokens are too many"),
         );
     }
+    let queue_wait = check.millis(&format!("{path}.queue_wait_ms"), raw.queue_wait_ms, QUEUE_WAIT_DEFAULT);
     let eager = raw.eager.unwrap_or(false);
-    Some(LlamaCppConfig { model: model?, context_tokens, slots, threads, gpu_layers, extra_args, eager })
+    Some(LlamaCppConfig {
+        model: model?,
+        context_tokens,
+        slots,
+        queue_max,
+        queue_wait,
+        batch_tokens,
+        threads,
+        gpu_layers,
+        extra_args,
+        eager,
+    })
 }
 
 fn openai(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<OpenAiConfig> {

@@ -58,7 +58,7 @@ impl Sender {
         let concurrency_max = self.outbox.config.concurrency;
         while self.sends.len() < concurrency_max && !self.gateway.is_draining() && !self.live_requests_come_first() {
             let generation = self.gateway.policies.in_force().generation;
-            let targets = self.gateway.dispatcher.facts();
+            let targets = self.gateway.dispatcher.facts(None);
             let next = self.outbox.queue().next(Instant::now(), &targets, generation);
             let Some((seq, id)) = next else { return };
             let (keep, deleted) = oneshot::channel();

@@ -155,7 +155,8 @@ async fn execute(
     let asking = decision.asking(gateway, request);
     let journal = settling.journal();
     let due = settling.begun() + gateway.config.limits.total_timeout;
-    let executed = gateway.dispatcher.execute(&decision.plan, request, &journal, due.into()).await;
+    let executed =
+        gateway.dispatcher.execute(&decision.plan, request, decision.asking_worker(), &journal, due.into()).await;
     note(outbox, &journal.records());
     let answer = match executed {
         Ok(answer) => answer,

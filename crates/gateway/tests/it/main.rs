@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod admission;
 mod cancellation;
 mod chaos;
 mod cli;
@@ -22,6 +23,7 @@ mod policy_cli;
 mod proxy;
 mod python_client;
 mod real_engine;
+mod real_engine_busy;
 mod signals;
 mod status;
 mod streaming;

@@ -67,13 +67,13 @@ async fn the_real_engine_answers_frees_its_slots_and_survives_being_killed() {
 }
 
 /// A client of the worker's own socket, to see what the gateway's callers cannot.
-fn worker_client(gateway: &Gateway) -> reqwest::Client {
+pub(crate) fn worker_client(gateway: &Gateway) -> reqwest::Client {
     let sockets = std::fs::read_dir(gateway.home().join("run/sockets")).unwrap();
     let socket = sockets.map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some_and(|e| e == "sock"));
     reqwest::Client::builder().no_proxy().unix_socket(socket.unwrap()).build().unwrap()
 }
 
-async fn slots(worker: &reqwest::Client) -> Vec<Value> {
+pub(crate) async fn slots(worker: &reqwest::Client) -> Vec<Value> {
     let slots = worker.get("http://worker/slots").send().await.unwrap().text().await.unwrap();
     serde_json::from_str(&slots).unwrap()
 }
@@ -118,14 +118,15 @@ async fn slots_are_free_soon_after_the_caller_left(gateway: &Gateway) {
     }
 }
 
+/// Kills the worker of this gateway, its only child.
+pub(crate) fn kill_worker(gateway: &Gateway) {
+    let pids = Command::new("pgrep").args(["-P", &gateway.pid().to_string()]).output().unwrap();
+    let pid: i32 = String::from_utf8(pids.stdout).unwrap().trim().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+}
+
 async fn survives_kill(gateway: &Gateway) {
-    let kill_worker = || {
-        let pids = Command::new("pgrep").args(["-P", &gateway.pid().to_string()]).output().unwrap();
-        let pid: i32 = String::from_utf8(pids.stdout).unwrap().trim().parse().unwrap();
-        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL)
-            .unwrap();
-    };
-    kill_worker();
+    kill_worker(gateway);
     let next = Reply::of(chat(gateway, &story(4, false))).await;
     assert_eq!(next.status, 200, "not noticed beyond the restart: {}", next.text);
 
@@ -137,7 +138,7 @@ async fn survives_kill(gateway: &Gateway) {
         body["temperature"] = json!(temperature);
         let mut running = chat(gateway, &body).send().await.unwrap();
         let mut text = String::from_utf8(running.chunk().await.unwrap().unwrap().to_vec()).unwrap();
-        kill_worker();
+        kill_worker(gateway);
         while let Some(chunk) = running.chunk().await.unwrap() {
             text.push_str(&String::from_utf8_lossy(&chunk));
         }

@@ -78,7 +78,8 @@ async fn ask_once(gateway: &Gateway, row: &Row, journal: &Journal) -> Result<Ans
         return Err((Unanswered::Failed(why), asked.and_then(|dropped| dropped.reason.passes_in())));
     }
     let due = begun + gateway.config.limits.total_timeout;
-    let answer = gateway.dispatcher.execute(&plan, &row.request, journal, due.into()).await.map_err(|failure| {
+    let executed = gateway.dispatcher.execute(&plan, &row.request, &gathered.asking, journal, due.into()).await;
+    let answer = executed.map_err(|failure| {
         let detail = journal.records().pop().map(|last| last.detail);
         (Unanswered::Failed(detail.unwrap_or_else(|| failure.to_string())), None)
     })?;

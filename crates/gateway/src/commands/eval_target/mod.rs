@@ -12,7 +12,7 @@ mod summary;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use futures_util::StreamExt;
 use policy::TargetId;
 
@@ -51,12 +51,12 @@ pub(crate) async fn eval_target(args: &EvalTargetArgs) -> anyhow::Result<()> {
     say!("{} rows, {} of them labelled in {} already", dataset.count, dataset.count - rows.len(), out.display());
     if !rows.is_empty() || args.learn {
         prepare(&mut config, (!rows.is_empty()).then_some(&id));
-        let gateway = compose::compose(config).await?;
+        let gateway = compose::compose(config).await?.complete().await;
         let ran = match rows.is_empty() {
             true => Ok(String::new()),
             false => run(&gateway, &id, rows, concurrency, args, &mut labels).await,
         };
-        for (_, worker) in &gateway.workers {
+        for (_, worker) in gateway.workers.all() {
             worker.stop().await;
         }
         say!("{}", ran?);
@@ -78,10 +78,8 @@ async fn run(
     args: &EvalTargetArgs,
     labels: &mut LabelFile,
 ) -> anyhow::Result<String> {
-    if let Some((_, worker)) = gateway.workers.iter().find(|(id, _)| id == target) {
-        // So that the first answer's time is not that of loading the model.
-        worker.ensure_ready().await.context("the target's worker does not start")?;
-    }
+    // So that the first answer's time is not that of loading the model.
+    gateway.dispatcher.prepare(target).await.map_err(|reason| anyhow::anyhow!("the target cannot answer: {reason}"))?;
     let mut progress = Progress::new(rows.len(), Instant::now());
     let mut in_a_row = 0;
     let asked = rows.into_iter().map(|row| async move {
