@@ -1,4 +1,4 @@
-//! The file of the outbox: its table, its version, how it is opened.
+//! The file of the outbox: its tables, its version, how it is opened.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -9,13 +9,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::OutboxError;
 
-/// Counts up with every change of the table; in the file as `user_version`.
+/// Counts up with every change of the tables; in the file as `user_version`.
 pub(super) const SCHEMA_VERSION: i64 = 1;
 /// How long another process's write is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `size` counts what `bytes_max` limits. `expires_ms` is when a waiting entry expires and a finished one is removed.
-const TABLE: &str = "
+/// `size` counts what `bytes_max` limits. `expires_ms` is when a waiting entry expires and a finished one is removed. `totals` is
+/// kept up by triggers, so that a change costs the same however many entries there are, whoever makes it.
+const TABLES: &str = "
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -35,12 +36,26 @@ CREATE TABLE entries (
     body BLOB NOT NULL,
     answer BLOB
 ) STRICT;
-CREATE INDEX entries_by_state ON entries (state, seq, due_ms, created_ms, expires_ms, size);
+CREATE INDEX entries_by_age ON entries (state, created_ms);
+CREATE INDEX entries_by_end ON entries (state, expires_ms);
+CREATE TABLE totals (state TEXT PRIMARY KEY, entries INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO totals VALUES ('queued', 0, 0), ('sending', 0, 0), ('completed', 0, 0), ('failed', 0, 0), ('expired', 0, 0);
+CREATE TRIGGER entry_added AFTER INSERT ON entries BEGIN
+    UPDATE totals SET entries = entries + 1, bytes = bytes + NEW.size WHERE state = NEW.state;
+END;
+CREATE TRIGGER entry_removed AFTER DELETE ON entries BEGIN
+    UPDATE totals SET entries = entries - 1, bytes = bytes - OLD.size WHERE state = OLD.state;
+END;
+CREATE TRIGGER entry_changed AFTER UPDATE OF state, size ON entries BEGIN
+    UPDATE totals SET entries = entries - 1, bytes = bytes - OLD.size WHERE state = OLD.state;
+    UPDATE totals SET entries = entries + 1, bytes = bytes + NEW.size WHERE state = NEW.state;
+END;
 ";
 
-/// What is removed is overwritten and given back to the disk. Auto-vacuum has to be chosen before there is a table.
+/// What is removed is given back to the disk. Chosen before there is a table; on a file with tables this would be a write.
+const PRAGMA_NEW: &str = "PRAGMA auto_vacuum = FULL;";
+/// What is removed is overwritten.
 const PRAGMAS: &str = "
-PRAGMA auto_vacuum = FULL;
 PRAGMA journal_mode = DELETE;
 PRAGMA synchronous = EXTRA;
 PRAGMA secure_delete = ON;
@@ -60,10 +75,13 @@ pub(super) fn open(folder: &Path, file: &Path) -> Result<Connection, OutboxError
         .open(file)?
         .set_permissions(Permissions::from_mode(0o600))?;
     let mut connection = connect(file)?;
+    if std::fs::metadata(file)?.len() == 0 {
+        connection.execute_batch(PRAGMA_NEW)?;
+    }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     match version(&transaction)? {
         0 => {
-            transaction.execute_batch(TABLE)?;
+            transaction.execute_batch(TABLES)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }
         SCHEMA_VERSION => {}

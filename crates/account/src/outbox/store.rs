@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -48,6 +49,8 @@ pub struct OutboxStore {
     connection: Mutex<Connection>,
     limits: OutboxLimits,
     stats: Mutex<OutboxStats>,
+    /// Which version of the file, as far as others change it, was seen last.
+    seen: AtomicI64,
     _lock: Option<Lock>,
 }
 
@@ -82,8 +85,8 @@ impl OutboxStore {
     }
 
     fn of(connection: Connection, limits: OutboxLimits, lock: Option<Lock>) -> Result<Self, OutboxError> {
-        let stats = Mutex::new(stats(&connection)?);
-        Ok(Self { connection: Mutex::new(connection), limits, stats, _lock: lock })
+        let (stats, seen) = (Mutex::new(stats(&connection)?), AtomicI64::new(version_elsewhere(&connection)?));
+        Ok(Self { connection: Mutex::new(connection), limits, stats, seen, _lock: lock })
     }
 
     /// Takes a request in. Once this returns, it survives whatever happens to the process and the machine.
@@ -314,15 +317,18 @@ impl OutboxStore {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number that is another one when another process has changed something.
+    /// Whether another process has changed something since this was asked last.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn version_elsewhere(&self) -> Result<i64, OutboxError> {
+    pub fn changed_elsewhere(&self) -> Result<bool, OutboxError> {
         let connection = self.connection();
-        let version = connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
-        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats(&connection)?;
-        Ok(version)
+        let version = version_elsewhere(&connection)?;
+        let has_changed = self.seen.swap(version, Ordering::Relaxed) != version;
+        if has_changed {
+            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats(&connection)?;
+        }
+        Ok(has_changed)
     }
 
     fn change<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Result<T, OutboxError>) -> Result<T, OutboxError> {
@@ -351,12 +357,16 @@ fn file(folder: &Path) -> PathBuf {
     folder.join(FILE)
 }
 
-/// From the index alone.
+/// Another number after every commit of another process.
+fn version_elsewhere(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA data_version", [], |row| row.get(0))
+}
+
+/// From totals and indexes: takes the same time however much there is.
 fn stats(connection: &Connection) -> rusqlite::Result<OutboxStats> {
     let mut stats = OutboxStats::default();
-    let sql = "SELECT state, COUNT(*), SUM(size), MIN(created_ms), MIN(expires_ms) FROM entries GROUP BY state";
-    let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([])?;
+    let mut totals = connection.prepare("SELECT state, entries, bytes FROM totals")?;
+    let mut rows = totals.query([])?;
     while let Some(row) = rows.next()? {
         let state = state(row, 0)?;
         for (known, count) in EntryState::ALL.iter().zip(&mut stats.entries) {
@@ -365,12 +375,16 @@ fn stats(connection: &Connection) -> rusqlite::Result<OutboxStats> {
             }
         }
         stats.bytes += row.get::<_, i64>(2)?.unsigned_abs();
-        let earlier = |known: Option<i64>, time: i64| Some(known.map_or(time, |known| known.min(time)));
+    }
+    let mut oldest = connection.prepare("SELECT MIN(created_ms) FROM entries WHERE state = ?1")?;
+    let mut next = connection.prepare("SELECT MIN(expires_ms) FROM entries WHERE state = ?1")?;
+    for (state, _) in EntryState::ALL.iter().zip(stats.entries).filter(|(_, count)| *count > 0) {
+        let earlier = |known: Option<i64>, time: Option<i64>| known.into_iter().chain(time).min();
         if !state.is_finished() {
-            stats.oldest_ms = earlier(stats.oldest_ms, row.get(3)?);
+            stats.oldest_ms = earlier(stats.oldest_ms, oldest.query_row([state.as_str()], |row| row.get(0))?);
         }
-        if state != EntryState::Sending {
-            stats.next_ms = earlier(stats.next_ms, row.get(4)?);
+        if *state != EntryState::Sending {
+            stats.next_ms = earlier(stats.next_ms, next.query_row([state.as_str()], |row| row.get(0))?);
         }
     }
     Ok(stats)

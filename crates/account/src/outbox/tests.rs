@@ -235,14 +235,53 @@ fn one_process_sends_and_others_look_and_delete() {
     store.begin(a).unwrap();
     let other = OutboxStore::attach(&folder.path()).unwrap();
     assert_eq!(states(&other), [EntryState::Queued, EntryState::Sending], "looking interrupts nothing");
-    let seen = store.version_elsewhere().unwrap();
-    assert_eq!(store.version_elsewhere().unwrap(), seen);
+    assert!(!store.changed_elsewhere().unwrap(), "what this process does is not news to it");
     assert_eq!(other.delete(a, None).unwrap(), Some(EntryState::Sending));
-    assert_ne!(store.version_elsewhere().unwrap(), seen);
+    assert_eq!((store.changed_elsewhere().unwrap(), store.changed_elsewhere().unwrap()), (true, false));
     assert_eq!(store.stats().entries, [1, 0, 0, 0, 0]);
     assert_eq!(store.unfinished().unwrap(), [b].into());
     assert!(!store.finish(a, EntryState::Completed, "told", Some(b"{}"), SECOND).unwrap());
     assert!(OutboxStore::is_in(&folder.path()) && !OutboxStore::is_in(folder.folder.path()));
+}
+
+/// Whatever happens to entries, the totals are those of the entries.
+#[test]
+fn totals_are_those_of_the_entries() {
+    let folder = Folder::new();
+    let store = folder.open(limits(1000, 1 << 30));
+    let ids: Vec<_> = (0..40).map(|n| store.insert(&new(&"x".repeat(n * 100)), n as i64).unwrap().id).collect();
+    for (n, id) in ids.iter().enumerate() {
+        match n % 8 {
+            1 => assert_eq!(store.begin(*id).unwrap(), Begun::Yes),
+            2 => assert!(store.put_back(*id, &"why".repeat(n), 7, true).unwrap()),
+            3 | 4 => {
+                store.begin(*id).unwrap();
+                let answer = "a".repeat(n * 77);
+                store.finish(*id, EntryState::Completed, "told", Some(answer.as_bytes()), 60_000).unwrap();
+            }
+            5 => {
+                store.begin(*id).unwrap();
+                store.finish(*id, EntryState::Failed, "told", None, 60_000).unwrap();
+            }
+            6 => assert!(store.delete(*id, None).unwrap().is_some()),
+            _ => {}
+        }
+    }
+    store.expire(|_| "over".to_owned(), 60_010).unwrap();
+    let sum = "SELECT COUNT(*), SUM(size), SUM(length(request_id) + length(envelope) + length(outcome) + length(body)
+                   + ifnull(length(answer), 0)) FROM entries WHERE state = ?1";
+    let mut bytes = 0;
+    for (state, count) in EntryState::ALL.iter().zip(store.stats().entries) {
+        let number =
+            |row: &rusqlite::Row<'_>, column| row.get::<_, Option<i64>>(column).map(|n| n.unwrap_or(0).unsigned_abs());
+        let read = |row: &rusqlite::Row<'_>| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?));
+        let (found, size, texts) = store.with_connection(|c| c.query_row(sum, [state.as_str()], read)).unwrap();
+        assert_eq!(count, found, "{state:?}");
+        bytes += size;
+        assert!(size >= texts && size <= texts + 600 * found, "{state:?} {size} {texts}");
+    }
+    assert_eq!(store.stats().bytes, bytes);
+    assert!(store.stats().entries.iter().all(|count| *count > 0), "{:?}", store.stats());
 }
 
 #[test]

@@ -27,7 +27,7 @@ const PANIC_PAUSE: Duration = Duration::from_secs(60);
 /// Sends until the process ends; takes up nothing new once the gateway drains. Returns at once where there is no outbox.
 pub(crate) async fn run(gateway: Arc<Gateway>) {
     let Ok(outbox) = gateway.outbox.clone() else { return };
-    let mut sender = Sender { gateway, outbox, sends: JoinSet::new(), names: HashMap::new(), seen: None };
+    let mut sender = Sender { gateway, outbox, sends: JoinSet::new(), names: HashMap::new() };
     loop {
         if let Err(failed) = sender.keep_house().await {
             warn!(error = %failed, "the outbox cannot be looked after");
@@ -48,8 +48,6 @@ struct Sender {
     sends: JoinSet<Ended>,
     /// What each task sends.
     names: HashMap<Id, (i64, EntryId)>,
-    /// Which version of the file was seen last.
-    seen: Option<i64>,
 }
 
 impl Sender {
@@ -110,8 +108,7 @@ impl Sender {
                 info!(count = expired.len(), "requests of the outbox expired");
             }
         }
-        let version = self.outbox.blocking(OutboxStore::version_elsewhere).await?;
-        if self.seen.replace(version).is_some_and(|seen| seen != version) {
+        if self.outbox.blocking(OutboxStore::changed_elsewhere).await? {
             let kept = self.outbox.blocking(OutboxStore::unfinished).await?;
             self.outbox.queue().retain(|id| kept.contains(&id));
             self.outbox.running().retain(|id, _| kept.contains(id));
