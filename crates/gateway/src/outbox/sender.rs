@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use account::OutboxResult;
 use account::outbox::{EntryId, EntryState, OutboxError, OutboxStore};
+use policy::TargetId;
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::{error, info, warn};
@@ -27,7 +28,8 @@ const PANIC_PAUSE: Duration = Duration::from_secs(60);
 /// Sends until the process ends; takes up nothing new once the gateway drains. Returns at once where there is no outbox.
 pub(crate) async fn run(gateway: Arc<Gateway>) {
     let Ok(outbox) = gateway.outbox.clone() else { return };
-    let mut sender = Sender { gateway, outbox, sends: JoinSet::new(), names: HashMap::new() };
+    let mut changes = gateway.dispatcher.network().subscribe();
+    let mut sender = Sender { gateway, outbox, sends: JoinSet::new(), names: HashMap::new(), could: HashMap::new() };
     loop {
         if let Err(failed) = sender.keep_house().await {
             warn!(error = %failed, "the outbox cannot be looked after");
@@ -37,6 +39,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>) {
         tokio::select! {
             Some(ended) = sender.sends.join_next_with_id() => sender.ended(ended),
             () = sender.outbox.changed.notified() => {}
+            Ok(()) = changes.changed() => sender.targets_changed(),
             () = tokio::time::sleep(sleep) => {}
         }
     }
@@ -48,6 +51,8 @@ struct Sender {
     sends: JoinSet<Ended>,
     /// What each task sends.
     names: HashMap<Id, (i64, EntryId)>,
+    /// Which targets could answer when the network or a breaker changed last.
+    could: HashMap<TargetId, bool>,
 }
 
 impl Sender {
@@ -64,6 +69,16 @@ impl Sender {
             let (gateway, outbox) = (Arc::clone(&self.gateway), Arc::clone(&self.outbox));
             let task = self.sends.spawn(async move { send(&gateway, &outbox, id, deleted).await });
             self.names.insert(task.id(), (seq, id));
+        }
+    }
+
+    /// The network or a breaker changed: a target that can answer again is not spared any longer.
+    fn targets_changed(&mut self) {
+        for target in self.gateway.dispatcher.facts(None) {
+            let can_answer = target.state.can_answer();
+            if self.could.insert(target.id().clone(), can_answer) == Some(false) && can_answer {
+                self.outbox.is_back(target.id());
+            }
         }
     }
 
