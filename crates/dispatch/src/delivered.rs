@@ -15,7 +15,7 @@ const RUNS_MAX: usize = 1024;
 pub(crate) struct Delivered {
     runs: Vec<(TextKind, String)>,
     bytes: usize,
-    /// Something was delivered that cannot be compared.
+    /// Something was delivered that cannot be compared, or the end.
     is_beyond: bool,
 }
 
@@ -25,6 +25,9 @@ impl Delivered {
         for choice in &chunk.choices {
             if choice.has_content && !self.is_beyond {
                 self.take_choice(choice);
+            }
+            if choice.finish_reason.is_some() {
+                self.end();
             }
         }
     }
@@ -40,7 +43,7 @@ impl Delivered {
 
     pub(crate) fn push(&mut self, kind: TextKind, text: &str) {
         self.bytes += text.len();
-        if self.bytes > CONTINUABLE_BYTES_MAX || self.runs.len() > RUNS_MAX {
+        if self.is_beyond || self.bytes > CONTINUABLE_BYTES_MAX || self.runs.len() > RUNS_MAX {
             return self.give_up();
         }
         match self.runs.last_mut() {
@@ -49,13 +52,23 @@ impl Delivered {
         }
     }
 
+    /// A finish reason was delivered: nothing may follow.
+    pub(crate) fn end(&mut self) {
+        self.give_up();
+    }
+
     fn give_up(&mut self) {
         (self.is_beyond, self.runs) = (true, Vec::new());
     }
 
+    /// Whether another stream can be held against it.
+    pub(crate) fn is_comparable(&self) -> bool {
+        !self.is_beyond
+    }
+
     /// The proof that a stream has to bring; `None` where none can.
     pub(crate) fn proof(&self) -> Option<Proof> {
-        (!self.is_beyond).then(|| Proof { runs: self.runs.clone(), run: 0, at: 0 })
+        self.is_comparable().then(|| Proof { runs: self.runs.clone(), run: 0, at: 0 })
     }
 
     /// The text, where nothing but content was delivered.
@@ -187,6 +200,7 @@ mod tests {
         assert_eq!(take(&format!(r#"{{"delta":{{"reasoning":"h"}}}}|{text}"#)), (true, None));
         assert_eq!(take(&format!(r#"{text}|{{"delta":{{"tool_calls":[{{"index":0}}]}}}}"#)), (false, None));
         assert_eq!(take(r#"{"index":1,"delta":{"content":"a"}}"#), (false, None));
+        assert_eq!(take(&format!(r#"{text}|{{"delta":{{}},"finish_reason":"stop"}}"#)), (false, None), "it has ended");
         let long = format!(r#"{{"delta":{{"content":"{}"}}}}"#, "a".repeat(CONTINUABLE_BYTES_MAX));
         assert!(take(&long).0);
         assert_eq!(take(&format!("{long}|{text}")), (false, None));

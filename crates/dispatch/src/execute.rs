@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::{Plan, Step, TargetFacts, TargetId, TargetProfile, TargetState, Walk};
+use policy::{Outcome, Plan, Step, TargetFacts, TargetId, TargetProfile, TargetState, Walk};
 use tokio::time::{Instant, sleep};
 use wire::ChatRequest;
 
@@ -168,7 +168,8 @@ impl<'a> Execution<'a> {
     }
 
     /// One try and, if it has brought nothing for as long as its route says, the next one beside it. The first with content
-    /// wins, and the other is dropped at once; if both fail, the one that failed last counts.
+    /// wins, and the other is dropped at once; if both fail, the one that failed last counts. A refusal that would have been the
+    /// answer without the second try is it with one, too.
     async fn race(&mut self, step: Step<'a>) -> Tried<'a> {
         let order = self.order;
         let attempt = |step: Step<'a>, is_last: bool, is_hedge: bool| async move {
@@ -188,16 +189,18 @@ impl<'a> Execution<'a> {
         let wanted = self.walk.peek(order.plan).filter(|second| hedging.take(order.plan, step.attempt, second, after));
         let Some(beside) = wanted.and_then(|_| self.walk.advance(order.plan)) else { return first.await };
         let mut second = Box::pin(attempt(beside, self.walk.peek(order.plan).is_none(), true));
-        let (tried, other, loser) = tokio::select! {
+        let (tried, other) = tokio::select! {
             biased;
-            tried = &mut first => (tried, second, beside),
-            tried = &mut second => (tried, first, step),
+            tried = &mut first => (tried, second),
+            tried = &mut second => (tried, first),
         };
-        if tried.result.is_err() {
+        if let Err(TargetFailure { outcome, .. }) = &tried.result
+            && !(tried.step.place == step.place && outcome.is_final())
+        {
+            self.walk.note(order.plan, tried.step.place, *outcome);
             return other.await;
         }
-        drop(other);
-        order.journal.lost(loser.attempt.target());
+        order.journal.dropping(Outcome::HedgeLost, other);
         tried
     }
 

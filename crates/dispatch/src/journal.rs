@@ -1,6 +1,7 @@
 //! The record of every try of one request, kept beside its execution: whoever drops the execution still has it.
 //!
-//! A try that is dropped before it ends is recorded as left by the caller, and observed like any other.
+//! A try that is dropped before it ends is recorded as left by the caller, where whoever drops it says nothing else, and
+//! observed like any other.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,7 +42,11 @@ pub struct AttemptRecord {
 
 /// Every try of one request, in the order in which they began.
 #[derive(Debug, Default)]
-pub struct Journal(Mutex<Vec<AttemptRecord>>);
+pub struct Journal {
+    records: Mutex<Vec<AttemptRecord>>,
+    /// How tries end that are dropped at this moment.
+    dropped_as: Mutex<Option<Outcome>>,
+}
 
 impl Journal {
     /// What was tried so far.
@@ -62,11 +67,13 @@ impl Journal {
         self.len() == 0
     }
 
-    /// The outcome of the first try, where more than one was made.
+    /// How the first try ended, where another one was made for that: not where the first is the one that answers.
     #[must_use]
     pub fn fallback_from(&self) -> Option<Outcome> {
         match self.lock().as_slice() {
-            [first, .., _] => Some(first.outcome),
+            [first, .., _] => {
+                Some(first.outcome).filter(|outcome| !matches!(outcome, Outcome::Answered | Outcome::CallerGone))
+            }
             _ => None,
         }
     }
@@ -78,17 +85,23 @@ impl Journal {
         broken.map(|record| record.target.clone())
     }
 
-    /// The last try on `target` was not left by the caller but lost against another.
-    pub(crate) fn lost(&self, target: &TargetId) {
-        let mut records = self.lock();
-        let last = records.iter_mut().rev().find(|record| record.target == *target);
-        if let Some(record) = last.filter(|record| record.outcome == Outcome::CallerGone) {
-            record.outcome = Outcome::HedgeLost;
-        }
+    /// Drops `work`; the tries that run in it end as `outcome`.
+    pub(crate) fn dropping<T>(&self, outcome: Outcome, work: T) {
+        self.set_dropped_as(Some(outcome));
+        drop(work);
+        self.set_dropped_as(None);
+    }
+
+    fn set_dropped_as(&self, outcome: Option<Outcome>) {
+        *self.dropped_as.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
+    }
+
+    fn dropped_as(&self) -> Outcome {
+        self.dropped_as.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Outcome::CallerGone)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<AttemptRecord>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -258,7 +271,7 @@ impl<'a> Try<'a> {
 impl Drop for Try<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.end(Outcome::CallerGone, String::new(), None);
+            self.end(self.journal.dropped_as(), String::new(), None);
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Output {
     is_usage_sent: bool,
     /// `None` where no continuation is wanted.
     delivered: Option<Delivered>,
-    /// Of the first chunk.
+    /// Of the first chunk with content.
     identity: Option<StreamIdentity>,
     /// Goes on under the identity of an earlier stream.
     is_continuation: bool,
@@ -59,7 +59,8 @@ impl Output {
             bytes: BytesMut::from(&*encode_comment(&format!("continued by {target}"))),
             shown: self.shown,
             is_begun: false,
-            is_usage_sent: self.is_usage_sent,
+            // What a broken stream counted is not what this one will have.
+            is_usage_sent: false,
             delivered: self.delivered.clone(),
             identity: self.identity.clone(),
             is_continuation: true,
@@ -128,13 +129,19 @@ impl Output {
         }
     }
 
-    /// Holds a chunk against what was delivered; passes what lies beyond.
-    fn prove(&mut self, chunk: &ChatChunk<'_>) -> Result<(), Unproven> {
-        let Some(mut proof) = self.proof.take() else { return Ok(()) };
+    /// Holds a chunk against what was delivered, and gives whether all of it lies beyond. Of one that lies there in part, that
+    /// part is passed.
+    fn prove(&mut self, mut proof: Proof, chunk: &ChatChunk<'_>) -> Result<bool, Unproven> {
+        if chunk.choices.iter().any(|choice| choice.index != 0) {
+            return Err(Unproven);
+        }
+        if proof.is_met() && (chunk.has_content() || chunk.has_finish_reason()) {
+            return Ok(true);
+        }
         let own = chunk.identity();
         let identity = self.identity.clone().map_or(own.clone(), |first| StreamIdentity { model: own.model, ..first });
         for choice in &chunk.choices {
-            if choice.index != 0 || choice.has_other {
+            if choice.has_other {
                 return Err(Unproven);
             }
             for (kind, text) in choice.texts() {
@@ -153,13 +160,14 @@ impl Output {
                     return Err(Unproven);
                 }
                 self.is_begun = true;
+                self.delivered.iter_mut().for_each(Delivered::end);
                 self.push(&wire::finish_chunk(&identity, reason));
             }
         }
         if !self.is_begun {
             self.proof = Some(proof);
         }
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -172,12 +180,16 @@ impl Sink for Output {
     }
 
     fn chunk(&mut self, event: &SseEvent, chunk: &ChatChunk<'_>) -> Result<(), TargetFailure> {
-        if self.proof.is_some() {
-            return self.prove(chunk).map_err(|Unproven| {
-                TargetFailure::new(Outcome::InvalidAnswer, "the answer is another than the one that was cut")
-            });
+        if let Some(proof) = self.proof.take() {
+            let passes = self.prove(proof, chunk).map_err(|Unproven| {
+                TargetFailure::new(Outcome::Unproven, "the answer is another than the one that was cut")
+            })?;
+            if !passes {
+                return Ok(());
+            }
+            self.is_begun = true;
         }
-        if self.identity.is_none() {
+        if !self.is_begun && !self.is_continuation {
             self.identity = Some(chunk.identity());
         }
         self.is_begun |= chunk.has_content();
@@ -194,3 +206,6 @@ impl Sink for Output {
         self.bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use wire::Usage;
 
 use crate::TargetFailure;
 use crate::attempt::{Begun, Opened, estimated};
+use crate::delivered::Delivered;
 use crate::execute::Execution;
 use crate::leg::{Leg, Progress};
 use crate::output::Output;
@@ -150,9 +151,13 @@ impl<'a> Relay<'a> {
             leg.tried.count(leg.usage(), false);
             leg.tried.fail(&TargetFailure { outcome: Outcome::Interrupted, ..failure.clone() });
         }
-        if self.output.delivered().is_some_and(|delivered| delivered.proof().is_some()) {
-            let looking = self.execution.continuation(self.place, failure.clone(), &self.output);
-            if let Ok(Some((place, begun))) = timeout(CONTINUE_WITHIN, looking).await {
+        if self.output.delivered().is_some_and(Delivered::is_comparable) {
+            let journal = self.execution.order.journal;
+            let mut looking = Box::pin(self.execution.continuation(self.place, failure.clone(), &self.output));
+            let found = timeout(CONTINUE_WITHIN, &mut looking).await;
+            // Slow is not wrong, nor did the caller leave.
+            journal.dropping(Outcome::Unproven, looking);
+            if let Ok(Some((place, begun))) = found {
                 return self.go_on(place, begun);
             }
         }

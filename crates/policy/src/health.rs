@@ -43,6 +43,7 @@ impl Outcome {
             | Self::ContentFiltered(_)
             | Self::CallerGone
             | Self::HedgeLost
+            | Self::Unproven
             | Self::LeftAlone
             | Self::QueueFull
             | Self::WorkerUnavailable => HealthSignal::Nothing,
@@ -66,6 +67,7 @@ impl Outcome {
             | Self::Rejected(_)
             | Self::ContextExceeded(_)
             | Self::ContentFiltered(_)
+            | Self::Unproven
             | Self::Status(_) => ReachSignal::Reached,
             Self::ConnectFailed => ReachSignal::Failed,
             Self::ConnectionLost

@@ -32,6 +32,9 @@ pub enum Outcome {
     Status(u16),
     /// A success status with a body that is no complete answer.
     InvalidAnswer,
+    /// An answer that should have continued one that broke off was another one, or not known to be the same in time. Says nothing
+    /// against the target.
+    Unproven,
     /// The answer broke off after a part of it reached the caller.
     Interrupted,
     /// The caller left.
@@ -54,6 +57,12 @@ impl Outcome {
     #[must_use]
     pub fn is_refusal(self) -> bool {
         matches!(self, Self::Rejected(_) | Self::ContextExceeded(_) | Self::ContentFiltered(_))
+    }
+
+    /// Whether that refusal stands whoever else might be asked: the request itself is at fault, or its content is not wanted.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::ContentFiltered(_))
     }
 
     /// The label value in metrics and logs: a closed list.
@@ -79,6 +88,7 @@ impl Outcome {
             Self::Status(503 | 529) => "overloaded",
             Self::Status(_) => "server_error",
             Self::InvalidAnswer => "invalid_answer",
+            Self::Unproven => "unproven",
             Self::Interrupted => "interrupted",
             Self::CallerGone => "caller_gone",
             Self::HedgeLost => "hedge_lost",

@@ -51,11 +51,21 @@ impl Walk {
     }
 
     fn untried(&self, plan: &Plan) -> Option<usize> {
-        let fits = |attempt: &Attempt| match self.window_above {
-            None => true,
-            Some(above) => attempt.profile().context_tokens.is_some_and(|window| window > above),
-        };
-        (self.next..plan.attempts().len()).find(|place| plan.attempts().get(*place).is_some_and(fits))
+        (self.next..plan.attempts().len()).find(|place| plan.attempts().get(*place).is_some_and(|one| self.fits(one)))
+    }
+
+    fn fits(&self, attempt: &Attempt) -> bool {
+        let Some(above) = self.window_above else { return true };
+        attempt.profile().context_tokens.is_some_and(|window| window > above)
+    }
+
+    /// Takes note of how the try at `place` failed, where something else is waited for that runs already: what did not fit one
+    /// window is sent only to larger ones from now on.
+    pub fn note(&mut self, plan: &Plan, place: usize, outcome: Outcome) {
+        if let (Outcome::ContextExceeded(_), Some(tried)) = (outcome, plan.attempts().get(place)) {
+            let window = tried.profile().context_tokens.unwrap_or(0);
+            self.window_above = Some(self.window_above.unwrap_or(0).max(window));
+        }
     }
 
     /// What follows the failed try of the attempt at `place`; `None` when nothing does. `jitter` is uniform in [0, 1).
@@ -69,7 +79,8 @@ impl Walk {
         jitter: f64,
     ) -> Option<Step<'p>> {
         let tried = plan.attempts().get(place)?;
-        let left = plan.attempts().len().saturating_sub(self.next);
+        self.note(plan, place, outcome);
+        let left = plan.attempts().iter().skip(self.next).filter(|attempt| self.fits(attempt)).count();
         let allowance = Allowance {
             tries_on_target: self.tries.get(place).copied().unwrap_or(u32::MAX),
             tries_left: self.tries_left,
@@ -78,13 +89,9 @@ impl Walk {
             jitter,
         };
         match next_step(FailedTry { outcome, retry_after, locality: tried.locality() }, allowance) {
-            NextStep::SameTarget(pause) => self.take(plan, place, pause),
-            NextStep::NextAttempt => self.advance(plan),
-            NextStep::LargerWindow => {
-                let window = tried.profile().context_tokens.unwrap_or(0);
-                self.window_above = Some(self.window_above.unwrap_or(0).max(window));
-                self.advance(plan)
-            }
+            NextStep::SameTarget(pause) if self.fits(tried) => self.take(plan, place, pause),
+            // `note` has seen to the window.
+            NextStep::SameTarget(_) | NextStep::NextAttempt | NextStep::LargerWindow => self.advance(plan),
             NextStep::Stop => None,
         }
     }

@@ -95,10 +95,37 @@ async fn an_error_is_no_first_token_and_does_not_cancel_the_other() {
     a.release();
     let reply = reading.await.unwrap();
     assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "cloud/a"), "{}", reply.text);
+    assert_eq!(reply.header("x-tidegate-reason"), "rule=all", "nothing was fallen back from");
     assert!(reply.text.ends_with("data: [DONE]\n\n"));
     assert!(
         settled_metrics(&gateway).await.contains(r#"tidegate_hedges_total{outcome="server_error",target="cloud/b"} 1"#)
     );
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_first_is_the_answer_and_one_of_the_other_is_not() {
+    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let (gateway, _policy) = hedged(&a, &b, "hedging: {max_share: 1.0}").await;
+    let error = serde_json::json!({"error": {"message": "filtered", "code": "content_filter"}});
+    let filtered = Behaviour::ErrorInStream { after: 0, body: error };
+    a.set_default(Behaviour::SlowFirstToken);
+    b.set_default(filtered.clone());
+    let reading = tokio::spawn(Reply::of(chat(&gateway, &hello_stream())));
+    gateway.wait_for_log("target refuses the request").await;
+    a.release();
+    let reply = reading.await.unwrap();
+    assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "cloud/a"), "{}", reply.text);
+    // The first refuses once the other runs.
+    a.set_default(Behaviour::held_after(0, filtered));
+    b.set_default(Behaviour::SlowFirstToken);
+    let reading = tokio::spawn(Reply::of(chat(&gateway, &hello_stream())));
+    b.wait_held(1).await;
+    a.release();
+    let reply = reading.await.unwrap();
+    assert_eq!((reply.status, reply.error("code").as_str()), (400, "content_filter"), "{}", reply.text);
+    b.wait_ended(1).await;
+    let metrics = settled_metrics(&gateway).await;
+    assert!(metrics.contains(r#"tidegate_attempts_total{outcome="hedge_lost",target="cloud/b"} 1"#), "{metrics}");
 }
 
 #[tokio::test]

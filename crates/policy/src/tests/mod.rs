@@ -5,6 +5,7 @@ mod decisions;
 mod health;
 mod properties;
 mod schema;
+mod walk;
 
 use std::sync::Arc;
 
