@@ -14,16 +14,18 @@ use crate::TargetFailure;
 use crate::egress::Response;
 use crate::journal::Try;
 
-/// How long the rest (usage, `[DONE]`) of a stream is awaited whose every choice has ended.
-const DONE_WAIT: Duration = Duration::from_millis(500);
+/// How long the rest (usage, `[DONE]`) of a stream is awaited whose every choice has ended, whatever comes meanwhile.
+const REST_WAIT: Duration = Duration::from_millis(500);
+/// Longest such rest, in bytes.
+const REST_BYTES_MAX: usize = 64 << 10;
 /// Most that is held before the first content, in bytes.
 const HELD_BYTES_MAX: usize = 1 << 20;
-/// Most events in one stream that are no chunks and may be skipped.
+/// Most events in one stream that are no chunks and are skipped.
 const SKIPPED_MAX: u32 = 16;
 
 /// Takes the chunks of a stream.
 pub(crate) trait Sink {
-    /// A comment of the target, which keeps connections alive.
+    /// A comment of the target, or an event without data, which keeps connections alive.
     fn comment(&mut self, raw: &Bytes);
 
     /// The next chunk; consistent with those before.
@@ -44,7 +46,7 @@ pub(crate) trait Sink {
 pub(crate) struct Limits {
     /// When the first content is due.
     pub(crate) first_token: Instant,
-    /// The longest silence after that.
+    /// The longest time without a piece of the answer after that; comments are none.
     pub(crate) idle: Duration,
     /// When all of it is due.
     pub(crate) total: Instant,
@@ -63,6 +65,10 @@ pub(crate) struct Leg<'a> {
     choices_due: u64,
     usage: Option<Usage>,
     skipped: u32,
+    /// When the wait for the next piece of the answer began.
+    waits_since: Option<Instant>,
+    /// Until when the rest is awaited, and how much of it came, once every choice has ended.
+    rest: Option<(Instant, usize)>,
 }
 
 /// Whether more may come.
@@ -86,6 +92,8 @@ impl<'a> Leg<'a> {
             choices_due,
             usage: None,
             skipped: 0,
+            waits_since: None,
+            rest: None,
         }
     }
 
@@ -124,18 +132,30 @@ impl<'a> Leg<'a> {
                 return Ok(Progress::Whole);
             }
             taken = self.take_decoded(sink)?;
+            // A long piece may come slowly; a comment is none.
+            if !matches!(self.decoder.remainder().first(), None | Some(b':')) {
+                self.waits_since = None;
+            }
         }
         Ok(taken.unwrap_or(Progress::More))
     }
 
-    /// Waits for bytes of the target and gives them to the decoder; `Whole` when the target closed a stream that is.
+    /// Waits for bytes of the target and gives them to the decoder; `Whole` when no more are needed.
     async fn read(&mut self, is_begun: bool) -> Result<Progress, TargetFailure> {
-        let is_over = self.choices.is_whole() && self.choices.ended() >= self.choices_due;
-        let (due, late) = self.due(is_begun, is_over);
+        let (due, late) = self.due(is_begun);
         let Some(response) = &mut self.response else {
             return Err(TargetFailure::new(Outcome::ConnectionLost, "the stream was over"));
         };
-        match timeout_at(due, response.read(&mut self.read)).await {
+        let read = timeout_at(due, response.read(&mut self.read)).await;
+        if let Some((_, bytes)) = &mut self.rest {
+            *bytes += self.read.len();
+            if !matches!(read, Ok(Ok(true))) || *bytes > REST_BYTES_MAX {
+                // All of the answer has come, whatever becomes of the connection.
+                self.response = None;
+                return Ok(Progress::Whole);
+            }
+        }
+        match read {
             Ok(Ok(true)) => {
                 self.decoder.push(&self.read);
                 self.read.clear();
@@ -143,8 +163,8 @@ impl<'a> Leg<'a> {
             }
             Ok(Ok(false)) => {
                 self.response = None;
-                let is_cut = self.decoder.is_mid_event() && !self.decoder.ends_with_done();
-                if self.choices.is_whole() && !is_cut {
+                // Fewer choices than were asked for, and the target says that these are all.
+                if self.choices.is_whole() && self.decoder.ends_with_done() {
                     return Ok(Progress::Whole);
                 }
                 Err(TargetFailure::new(Outcome::ConnectionLost, "the target closed the stream before its end"))
@@ -153,23 +173,27 @@ impl<'a> Leg<'a> {
                 let detail = format!("the connection to the target broke: {error}");
                 Err(TargetFailure::new(Outcome::ConnectionLost, &detail))
             }
-            Err(_) if is_over && late == Outcome::Answered => {
-                self.response = None;
-                Ok(Progress::Whole)
-            }
             Err(_) => Err(self.silent(late)),
         }
     }
 
+    /// Whether every choice that was asked for has ended.
+    fn is_over(&self) -> bool {
+        self.choices.is_whole() && self.choices.ended() >= self.choices_due
+    }
+
     /// Until when the next bytes have to come, and what it means when they do not.
-    fn due(&self, is_begun: bool, is_over: bool) -> (Instant, Outcome) {
-        let Limits { first_token, idle, total } = self.limits;
-        let next = match (is_over, is_begun) {
-            (true, _) => (Instant::now() + DONE_WAIT, Outcome::Answered),
-            (false, true) => (Instant::now() + idle, Outcome::IdleTimeout),
-            (false, false) => (first_token, Outcome::FirstTokenTimeout),
+    fn due(&mut self, is_begun: bool) -> (Instant, Outcome) {
+        let (Limits { first_token, idle, total }, now) = (self.limits, Instant::now());
+        if self.is_over() {
+            let (due, _) = *self.rest.get_or_insert((now + REST_WAIT, 0));
+            return (due, Outcome::Answered);
+        }
+        let next = match is_begun {
+            true => (*self.waits_since.get_or_insert(now) + idle, Outcome::IdleTimeout),
+            false => (first_token, Outcome::FirstTokenTimeout),
         };
-        if total < next.0 && !is_over { (total, Outcome::TotalTimeout) } else { next }
+        if total < next.0 { (total, Outcome::TotalTimeout) } else { next }
     }
 
     fn silent(&self, late: Outcome) -> TargetFailure {
@@ -192,13 +216,13 @@ impl<'a> Leg<'a> {
             if event.is_done() {
                 return self.done().map(Some);
             }
-            match event.has_data {
-                true => self.take_event(&event, sink)?,
-                false => sink.comment(&event.raw),
+            match event.data.is_empty() {
+                true => sink.comment(&event.raw),
+                false => self.take_event(&event, sink)?,
             }
             taken = Some(Progress::More);
             // A provider that sends without end is cut here too, however fast it sends.
-            if Instant::now() >= self.limits.total {
+            if Instant::now() >= self.limits.total && !self.is_over() {
                 return Err(self.silent(Outcome::TotalTimeout));
             }
         }
@@ -219,8 +243,8 @@ impl<'a> Leg<'a> {
     fn take_event(&mut self, event: &SseEvent, sink: &mut impl Sink) -> Result<(), TargetFailure> {
         let chunk = match ChatChunk::parse(event.data.as_bytes()) {
             Ok(chunk) => chunk,
-            // What is no object cannot have been a piece of the answer, so that nothing of it is lost.
-            Err(_) if !event.data.trim_ascii_start().starts_with('{') && self.skipped < SKIPPED_MAX => {
+            // What holds nothing of an object cannot have been a piece of the answer, and nothing can after its end.
+            Err(_) if self.skipped < SKIPPED_MAX && (!event.data.contains(['{', '}']) || self.is_over()) => {
                 self.skipped += 1;
                 self.tried.skipped_event();
                 return Ok(());
@@ -235,6 +259,7 @@ impl<'a> Leg<'a> {
         }
         let taken = self.choices.take(&chunk);
         taken.map_err(|error| TargetFailure::new(Outcome::InvalidAnswer, &error.to_string()))?;
+        self.waits_since = None;
         self.tried.saw(&chunk);
         if chunk.usage.is_some() {
             self.usage = chunk.usage;
@@ -248,3 +273,6 @@ fn reported(error: &UpstreamError) -> TargetFailure {
     let failure = crate::refusal::of_error(None, error);
     TargetFailure { detail: "the target reported an error within its answer".to_owned(), ..failure }
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,7 +181,7 @@ async fn streams_as_they_are_in_the_wild() {
         r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"abcd efgh"},"finish_reason":null}]}"#;
     let finish = r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
     let stream = |data: &[&str]| data.iter().map(|data| format!("data: {data}\n\n")).collect::<String>();
-    // What is no object has nothing of the answer; what is one and cannot be read has.
+    // What has nothing of an object has nothing of the answer; what has and cannot be read may have.
     upstream.set_default(Behaviour::event_stream(stream(&["ping", piece, "", "<html>", finish, "[DONE]"])));
     let reply = Reply::of(chat(&gateway, &hello_stream())).await;
     assert_eq!(content(&reply.text), "abcd efgh");
@@ -202,7 +202,7 @@ async fn streams_as_they_are_in_the_wild() {
     assert_eq!((counted.len(), &counted[0]["usage"]["completion_tokens"]), (1, &json!(7)));
     assert_eq!(counted[0]["usage"]["estimated"], Value::Null);
     let metrics = settled_metrics(&gateway).await;
-    assert!(metrics.contains(r#"tidegate_stream_events_skipped_total{target="cloud/a"} 3"#), "{metrics}");
+    assert!(metrics.contains(r#"tidegate_stream_events_skipped_total{target="cloud/a"} 2"#), "{metrics}");
 }
 
 #[tokio::test]

@@ -227,8 +227,7 @@ async fn a_stream_that_contradicts_itself_is_broken() {
         stream_of(&[PIECE, r#"{"choices":[{"index":-1,"delta":{"content":"b"}}]}"#, FINISH]),
         stream_of(&[PIECE, r#"{"choices":[[0,"stop"]]}"#, FINISH]),
         stream_of(&[PIECE, r#"{"choices":[{"index":0,"delta":{},"finish_reason":7}]}"#, FINISH]),
-        // Does not end its end.
-        format!("data: {PIECE}\n\ndata: {FINISH}\n\ndata: [DON"),
+        // Has no end.
         format!("data: {PIECE}\n\ndata: [DONE]"),
     ];
     for body in cases {
@@ -254,6 +253,8 @@ async fn a_stream_that_is_whole_ends_in_done_whatever_its_last_frames() {
         stream_of(&[PIECE, FINISH, empty]),
         stream_of(&[PIECE, FINISH, FINISH]),
         format!("data: {PIECE}\n\ndata: {FINISH}\n\ndata: [DONE]"),
+        format!("data: {PIECE}\n\ndata: {FINISH}\n\ndata: [DON"),
+        format!("data: {PIECE}\n\ndata: {FINISH}\n\ndata: {{\"choices\":[],\"usa\n\n"),
         format!("data: {PIECE}\r\n\r\ndata: {FINISH}\r\n\r\ndata: [DONE]\r\n"),
     ];
     for body in cases {
