@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use policy::{Attempt, Outcome, Plan};
 use tokio::time::{Instant, timeout_at};
-use wire::{
-    ChatCompletion, ChatRequest, CompletionError, ResponseFormat, StreamForm, UpstreamError, UpstreamForm, Usage,
-};
+use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError, UpstreamForm, Usage};
 
 use crate::admission::Seat;
 use crate::assemble::Assembled;
@@ -24,6 +22,26 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 const ERROR_BYTES_MAX: usize = 64 << 10;
 /// How long an error body is awaited whose status has come.
 const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
+
+/// Members of a request whose answer can be continued behind its beginning.
+const PREFIXABLE: [&str; 16] = [
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "metadata",
+    "n",
+    "seed",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "service_tier",
+    "store",
+];
 
 /// What is asked for, whoever is tried.
 #[derive(Clone, Copy)]
@@ -180,13 +198,12 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// The text behind which `target` is asked to go on, where it may continue by that. Not where the end of the answer depends
-    /// on its beginning: a limit of tokens and a grammar would begin anew, and tools may have been chosen differently.
+    /// The text behind which `target` is asked to go on, where it may continue by that. Not where the end of the answer may
+    /// depend on its beginning, as with all members of a request that are not known to be harmless: a limit of tokens and a
+    /// grammar would begin anew, a stop sequence can lie across, tools may have been chosen differently.
     fn prefix<'p>(self, target: &Target, purpose: Purpose<'p>) -> Option<&'p str> {
         let Purpose::Continue(so_far) = purpose else { return None };
-        let is_plain = self.request.max_tokens().is_none()
-            && !self.request.has_tools()
-            && matches!(self.request.response_format(), None | Some(ResponseFormat::Text));
+        let is_plain = self.request.has_only_members(&PREFIXABLE);
         if !is_plain || !target.provider.continues_prefix() || !self.same_model(target) {
             return None;
         }

@@ -3,6 +3,7 @@
 //! The body is read once, without a tree and without copying: what stays are a few values and the places of all
 //! top-level fields. How they are read is in `reading`, how the body is written for a target in `upstream_body`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -135,9 +136,19 @@ impl ChatRequest {
     /// Whether the body has a top-level field of this name, read here or not, `null` or not.
     #[must_use]
     pub fn has_member(&self, name: &str) -> bool {
+        self.members().any(|member| member.as_deref() == Some(name))
+    }
+
+    /// Whether the body has no other top-level fields than these.
+    #[must_use]
+    pub fn has_only_members(&self, names: &[&str]) -> bool {
+        self.members().all(|member| member.is_some_and(|member| names.contains(&&*member)))
+    }
+
+    /// The names of the top-level fields, unescaped.
+    fn members(&self) -> impl Iterator<Item = Option<Cow<'_, str>>> {
         let text = |range: &Range<usize>| self.body.get(range.clone()).and_then(|key| std::str::from_utf8(key).ok());
-        let mut keys = self.layout.spans.iter().filter_map(|span| text(&span.key));
-        keys.any(|key| json::unescape(key).as_deref() == Some(name))
+        self.layout.spans.iter().map(move |span| json::unescape(text(&span.key)?))
     }
 
     /// What is known of the messages.
