@@ -58,7 +58,7 @@ pub(crate) async fn stream(
         if relay.end() == Some(&StreamEnd::Complete)
             && let Some(complete) = complete.take()
         {
-            complete(relay.usage());
+            complete(relay.usage().filter(|_| !relay.is_usage_estimated()));
         }
         match next {
             None => return RequestOutcome::CallerGone,

@@ -116,7 +116,7 @@ async fn streamed(mut relay: Relay<'_>, begun: Instant) -> Result<Answered, Unan
         text: content.unwrap_or_default(),
         model: completion.model().map(str::to_owned),
         finish_reason,
-        usage: relay.usage(),
+        usage: relay.usage().filter(|_| !relay.is_usage_estimated()),
         ttft: relay.first_content_at().map(|at| at.duration_since(begun)),
         duration,
     })
