@@ -176,7 +176,7 @@ impl<'a> Order<'a> {
         if response.status() != 200 {
             // Refused before it had a slot, or after it.
             tried.rise();
-            return Err(refused(response).await);
+            return Err(refused(response, limits.total).await);
         }
         if streams {
             expect_event_stream(&response)?;
@@ -200,10 +200,10 @@ impl<'a> Order<'a> {
 
     /// The text behind which `target` is asked to go on, where it may continue by that. Not where the end of the answer may
     /// depend on its beginning, as with all members of a request that are not known to be harmless: a limit of tokens and a
-    /// grammar would begin anew, a stop sequence can lie across, tools may have been chosen differently.
+    /// grammar would begin anew, a stop sequence can lie across, tools may have been chosen differently. Nor behind a beginning of the caller's own.
     fn prefix<'p>(self, target: &Target, purpose: Purpose<'p>) -> Option<&'p str> {
         let Purpose::Continue(so_far) = purpose else { return None };
-        let is_plain = self.request.has_only_members(&PREFIXABLE);
+        let is_plain = self.request.has_only_members(&PREFIXABLE) && !self.request.messages().ends_in_answer;
         if !is_plain || !target.provider.continues_prefix() || !self.same_model(target) {
             return None;
         }
@@ -285,11 +285,12 @@ fn expect_event_stream(response: &Response) -> Result<(), TargetFailure> {
     Err(failure.quoting(content_type))
 }
 
-/// Sorts an error status: the caller's to mend, or a failure of the target.
-async fn refused(response: Response) -> TargetFailure {
+/// Sorts an error status: the caller's to mend, or a failure of the target. Its body is awaited until `due` at most.
+async fn refused(response: Response, due: Instant) -> TargetFailure {
     let status = response.status();
     let retry_after = response.retry_after().and_then(|text| retry_after(text, SystemTime::now()));
-    let body = tokio::time::timeout(ERROR_BODY_WAIT, read_body(response, ERROR_BYTES_MAX)).await;
+    let due = due.min(Instant::now() + ERROR_BODY_WAIT);
+    let body = timeout_at(due, read_body(response, ERROR_BYTES_MAX)).await;
     let error = UpstreamError::parse(&body.ok().and_then(Result::ok).unwrap_or_default());
     TargetFailure { retry_after, ..of_error(Some(status), &error) }
 }

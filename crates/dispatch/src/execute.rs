@@ -179,7 +179,8 @@ impl<'a> Execution<'a> {
         let Some(after) = order.plan.hedge_after().filter(|_| !is_last) else {
             return attempt(step, is_last, false).await;
         };
-        let mut first = Box::pin(attempt(step, is_last, false));
+        let slo = self.slo_unless_hedged(step, after);
+        let mut first = Box::pin(attempt(step, slo.is_some(), false));
         tokio::select! {
             biased;
             tried = &mut first => return tried,
@@ -187,7 +188,17 @@ impl<'a> Execution<'a> {
         }
         let hedging = &order.dispatcher.hedging;
         let wanted = self.walk.peek(order.plan).filter(|second| hedging.take(order.plan, step.attempt, second, after));
-        let Some(beside) = wanted.and_then(|_| self.walk.advance(order.plan)) else { return first.await };
+        let Some(beside) = wanted.and_then(|_| self.walk.advance(order.plan)) else {
+            let Some(slo) = slo else { return first.await };
+            let late = sleep(slo.saturating_sub(after));
+            tokio::select! {
+                biased;
+                tried = &mut first => return tried,
+                () = late => order.journal.dropping(Outcome::FirstTokenTimeout, first),
+            }
+            let failure = TargetFailure::new(Outcome::FirstTokenTimeout, Outcome::FirstTokenTimeout.as_str());
+            return Tried { step, result: Err(failure) };
+        };
         let mut second = Box::pin(attempt(beside, self.walk.peek(order.plan).is_none(), true));
         let (tried, other) = tokio::select! {
             biased;
@@ -202,6 +213,15 @@ impl<'a> Execution<'a> {
         }
         order.journal.dropping(Outcome::HedgeLost, other);
         tried
+    }
+
+    /// The objective of a try of which it is not known yet whether it is the last one possible: the only other one runs beside it
+    /// if there is a hedge, and then nothing follows. Counted here instead of in the try, from its begin.
+    fn slo_unless_hedged(&self, step: Step<'a>, after: Duration) -> Option<Duration> {
+        let slo = step.attempt.ttft_deadline().filter(|slo| *slo > after && self.order.request.stream())?;
+        let mut walk = self.walk.clone();
+        walk.advance(self.order.plan)?;
+        walk.peek(self.order.plan).is_none().then_some(slo)
     }
 
     fn answered(self, step: Step<'a>, begun: Begun<'a>) -> Answer<'a> {

@@ -222,6 +222,10 @@ impl<'a> Try<'a> {
 
     /// Ends with a failure, which is logged.
     pub(crate) fn fail(mut self, failure: &TargetFailure) {
+        self.failed(failure);
+    }
+
+    fn failed(&mut self, failure: &TargetFailure) {
         let TargetFailure { outcome, detail, said, retry_after, .. } = failure;
         let (target_id, attempt) = (&self.target.profile.id, self.place + 1);
         match outcome {
@@ -263,7 +267,7 @@ impl<'a> Try<'a> {
             prompt_tokens: self.prompt_tokens,
             time_to_first_token,
             duration,
-            usage: self.usage,
+            usage: self.usage.filter(|_| !self.is_usage_estimated),
         });
     }
 }
@@ -271,7 +275,10 @@ impl<'a> Try<'a> {
 impl Drop for Try<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.end(self.journal.dropped_as(), String::new(), None);
+            match self.journal.dropped_as() {
+                outcome @ (Outcome::CallerGone | Outcome::HedgeLost) => self.end(outcome, String::new(), None),
+                outcome => self.failed(&TargetFailure::new(outcome, outcome.as_str())),
+            }
         }
     }
 }

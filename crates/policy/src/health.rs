@@ -67,7 +67,6 @@ impl Outcome {
             | Self::Rejected(_)
             | Self::ContextExceeded(_)
             | Self::ContentFiltered(_)
-            | Self::Unproven
             | Self::Status(_) => ReachSignal::Reached,
             Self::ConnectFailed => ReachSignal::Failed,
             Self::ConnectionLost
@@ -76,9 +75,12 @@ impl Outcome {
             | Self::IdleTimeout
             | Self::TotalTimeout
             | Self::InvalidAnswer => ReachSignal::Suspect,
-            Self::CallerGone | Self::HedgeLost | Self::LeftAlone | Self::QueueFull | Self::WorkerUnavailable => {
-                ReachSignal::Nothing
-            }
+            Self::CallerGone
+            | Self::HedgeLost
+            | Self::Unproven
+            | Self::LeftAlone
+            | Self::QueueFull
+            | Self::WorkerUnavailable => ReachSignal::Nothing,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the other is cancelled, a budget bounds them.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::{Behaviour, Gateway, ScriptedUpstream};
@@ -99,6 +100,40 @@ async fn an_error_is_no_first_token_and_does_not_cancel_the_other() {
     assert!(reply.text.ends_with("data: [DONE]\n\n"));
     assert!(
         settled_metrics(&gateway).await.contains(r#"tidegate_hedges_total{outcome="server_error",target="cloud/b"} 1"#)
+    );
+}
+
+#[tokio::test]
+async fn an_objective_does_not_cut_the_only_attempt_that_a_failed_hedge_left() {
+    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let limits = "hedge_after_ms: 30, ttft_slo_ms: 60";
+    let (gateway, _policy) = limited(&a, &b, limits, "hedging: {max_share: 1.0}").await;
+    a.set_default(Behaviour::SlowFirstToken);
+    b.set_default(Behaviour::status(401));
+    let (reading, begun) = (tokio::spawn(Reply::of(chat(&gateway, &hello_stream()))), Instant::now());
+    gateway.wait_for_log("target refuses its key").await;
+    // Well past the objective.
+    while begun.elapsed() < Duration::from_millis(200) {
+        gateway.metrics().await;
+    }
+    a.release();
+    let reply = reading.await.unwrap();
+    assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "cloud/a"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn an_objective_cuts_an_attempt_beside_which_none_may_run() {
+    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let limits = "hedge_after_ms: 30, ttft_slo_ms: 60";
+    let (gateway, _policy) = limited(&a, &b, limits, "hedging: {max_share: 0.0}").await;
+    a.set_default(Behaviour::SlowFirstToken);
+    let reply = Reply::of(chat(&gateway, &hello_stream())).await;
+    assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "cloud/b"), "{}", reply.text);
+    assert_eq!(reply.header("x-tidegate-reason"), "rule=all; fallback=first_token_timeout");
+    let metrics = settled_metrics(&gateway).await;
+    assert!(
+        metrics.contains(r#"tidegate_attempts_total{outcome="first_token_timeout",target="cloud/a"} 1"#),
+        "{metrics}"
     );
 }
 

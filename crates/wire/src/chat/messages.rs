@@ -26,6 +26,8 @@ pub struct MessagesSummary {
     pub attachments: usize,
     /// The last message is the result of a tool (role `tool`, or `function` as it was called before).
     pub ends_in_tool_result: bool,
+    /// The last message is one of the assistant: the beginning of the answer, for targets that go on with one.
+    pub ends_in_answer: bool,
 }
 
 impl MessagesSummary {
@@ -72,6 +74,7 @@ fn message(cursor: &mut Cursor<'_>, index: usize, summary: &mut MessagesSummary)
             "role" => {
                 let role = string(cursor, || format!("messages[{index}].role"), ROLE_BYTES_MAX)?;
                 summary.ends_in_tool_result = matches!(role.as_str(), "tool" | "function");
+                summary.ends_in_answer = role == "assistant";
                 has_role = true;
             }
             "content" => content(cursor, index, summary)?,

@@ -37,7 +37,14 @@ fn reads_what_tidegate_decides_on() {
     assert!(request.has_member("metadata") && !request.has_member("tidegate_mode") && !request.has_member("x"));
     // "abc", "d\n" as it is written, "ef", and `[]` of the calls.
     let text = TextSize { ascii: 10, wide: 0 };
-    let summary = MessagesSummary { count: 3, text, images: 1, attachments: 0, ends_in_tool_result: false };
+    let summary = MessagesSummary {
+        count: 3,
+        text,
+        images: 1,
+        attachments: 0,
+        ends_in_tool_result: false,
+        ends_in_answer: false,
+    };
     assert_eq!(request.messages(), summary);
     assert_eq!(request.tidegate_mode(), Some("only_on_device"));
     assert_eq!(request.tidegate_privacy(), Some("public"));
@@ -75,6 +82,10 @@ fn only_the_last_message_makes_a_tool_loop_and_only_a_real_wish_log_probabilitie
     };
     assert!(ends(r#"{"role":"function","name":"f","content":"1"}"#));
     assert!(!ends(r#"{"role":"tool","content":"1"},{"role":"user","content":"a"}"#));
+    let begun = parse(r#"{"model":"m","messages":[{"role":"user","content":"1"},{"content":"a","role":"assistant"}]}"#);
+    let begun = begun.unwrap();
+    assert!(begun.messages().ends_in_answer && !begun.messages().ends_in_tool_result);
+    assert!(begun.has_only_members(&["messages", "model", "n"]) && !begun.has_only_members(&["messages"]));
     for (fields, wanted) in [
         (r#""logprobs":false,"top_logprobs":0,"#, false),
         (r#""logprobs":null,"top_logprobs":null,"#, false),
