@@ -137,7 +137,11 @@ async fn survives_kill(gateway: &Gateway) {
         let mut body = story(200, true);
         body["temperature"] = json!(temperature);
         let mut running = chat(gateway, &body).send().await.unwrap();
-        let mut text = String::from_utf8(running.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+        // So much that chance does not write the same again.
+        let mut text = String::new();
+        while text.matches("data: ").count() < 20 {
+            text.push_str(&String::from_utf8_lossy(&running.chunk().await.unwrap().unwrap()));
+        }
         kill_worker(gateway);
         while let Some(chunk) = running.chunk().await.unwrap() {
             text.push_str(&String::from_utf8_lossy(&chunk));
