@@ -43,7 +43,7 @@ fn reads_what_tidegate_decides_on() {
         images: 1,
         attachments: 0,
         ends_in_tool_result: false,
-        ends_in_answer: false,
+        ends_in_answer: true,
     };
     assert_eq!(request.messages(), summary);
     assert_eq!(request.tidegate_mode(), Some("only_on_device"));
