@@ -124,7 +124,8 @@ def start_nginx(template, folder, upstream):
     return server
 
 
-def start_tidegate(program, template, folder, upstream):
+def start_tidegate(name, program, template, folder, upstream, onnx_runtime=None):
+    """The gateway with everything that is on by default, in a data folder of its own; it classifies with `onnx_runtime`."""
     if not program.is_file():
         raise BenchError(f"{program} is not built")
     home = folder / "home"
@@ -133,7 +134,10 @@ def start_tidegate(program, template, folder, upstream):
     config.write_text(_filled(template, UPSTREAM=upstream))
     env = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
     env["TIDEGATE_HOME"] = str(home)
-    server = Server("tidegate", [str(program), "up", "--config", str(config)], env=env)
+    env.pop("ORT_DYLIB_PATH", None)
+    if onnx_runtime is not None:
+        env["ORT_DYLIB_PATH"] = str(onnx_runtime)
+    server = Server(name, [str(program), "up", "--config", str(config)], env=env)
 
     def address(line):
         # From the announcement on standard output: the log is at level warn.

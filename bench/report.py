@@ -5,7 +5,7 @@ from statistics import median
 RATIO_MIN = 0.5
 ADDED_P99_US_MAX = 1000
 IDLE_BYTES_MAX = 40 * 1000 * 1000
-ORDER = ("direct", "nginx", "tidegate")
+ORDER = ("direct", "nginx", "tidegate", "classified")
 MODES = ("document", "stream")
 
 
@@ -42,6 +42,9 @@ def _medians(legs):
 
 def _compare(values, other, name):
     values[f"ratio_to_{name}"] = values["requests_per_s"] / other["requests_per_s"]
+    cost, others = (sum(one["cpu_us_per_request"].values()) for one in (values, other))
+    # Cores that nobody else uses allow requests/s in inverse proportion to what all parts take together.
+    values[f"cpu_ratio_to_{name}"] = others / cost if cost else None
     values[f"added_to_{name}_us"] = {
         kind: {q: values[kind][q] - other[kind][q] for q in ("p50", "p99")} for kind in ("total_us", "first_us")
     }
@@ -113,7 +116,7 @@ def markdown(result):
 
 
 def _full_table(by_target):
-    head = ["target", "requests/s", "(range)", "of nginx", "p50 us", "p99 us", "added p50", "added p99",
+    head = ["target", "requests/s", "(range)", "of nginx", "by processor time", "p50 us", "p99 us", "added p50", "added p99",
             "p99 over nginx", "CPU us/request (itself, upstream, load)", "errors"]
     rows = []
     for target, v in by_target.items():
@@ -121,7 +124,7 @@ def _full_table(by_target):
         own = "-" if target == "direct" else f"{cpu['target']:.0f}"
         rows.append([
             target, f"{v['requests_per_s']:.0f}", f"{v['spread'][0]:.0f}-{v['spread'][1]:.0f}",
-            f"{v['ratio_to_nginx']:.2f}" if "ratio_to_nginx" in v else "-",
+            *(f"{v[key]:.2f}" if v.get(key) and target != "direct" else "-" for key in ("ratio_to_nginx", "cpu_ratio_to_nginx")),
             f"{v['total_us']['p50']:.0f}", f"{v['total_us']['p99']:.0f}", *_added(v, "total_us"),
             _over_nginx(v), f"{own}, {cpu['upstream']:.0f}, {cpu['load']:.0f}", str(v["errors"]),
         ])

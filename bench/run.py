@@ -28,6 +28,7 @@ from processes import (  # noqa: E402
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
 BODIES = {"document": BENCH / "request.json", "stream": BENCH / "request-stream.json"}
+TARGETS = ("direct", "nginx", "tidegate", "classified")
 WARMUP_SECONDS = 0.5
 BUILD_SECONDS = 3600
 IDLE_SECONDS = 2
@@ -44,7 +45,7 @@ def main():
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--targets", default="direct,nginx,tidegate", help="which to measure (default: all)")
+    parser.add_argument("--targets", default=",".join(TARGETS), help="which to measure (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="measured time of each leg of a round")
     parser.add_argument("--connections", type=int, default=8)
@@ -59,10 +60,14 @@ def parse():
 
 def run(options):
     targets = options.targets.split(",")
-    unknown = set(targets) - {"direct", "nginx", "tidegate"}
+    unknown = set(targets) - set(TARGETS)
     if unknown:
         raise BenchError(f"unknown target {', '.join(sorted(unknown))}")
-    bin_dir = options.bin_dir or build("tidegate" in targets)
+    runtime = onnx_runtime()
+    if "classified" in targets and runtime is None:
+        print("bench: not measured: classified, as no ONNX Runtime is installed (make artifacts)", file=sys.stderr)
+        targets.remove("classified")
+    bin_dir = options.bin_dir or build(bool({"tidegate", "classified"} & set(targets)))
     servers, memory = {}, {}
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         try:
@@ -70,10 +75,12 @@ def run(options):
             servers["direct"] = upstream
             if "nginx" in targets:
                 servers["nginx"] = start_nginx(BENCH / "nginx.conf.in", Path(folder) / "nginx", upstream.address)
-            if "tidegate" in targets:
-                servers["tidegate"] = start_tidegate(
-                    bin_dir / "tidegate", BENCH / "tidegate.yaml.in", Path(folder) / "tidegate", upstream.address
-                )
+            for name, library in (("tidegate", None), ("classified", runtime)):
+                if name in targets:
+                    servers[name] = start_tidegate(
+                        name, bin_dir / "tidegate", BENCH / "tidegate.yaml.in", Path(folder) / name, upstream.address,
+                        library,
+                    )
             time.sleep(IDLE_SECONDS)
             for name, server in servers.items():
                 memory[name] = {"idle_bytes": server.resident_bytes()}
@@ -120,6 +127,14 @@ def build(with_tidegate):
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 
 
+def onnx_runtime():
+    """The library that `tidegate` would use on this machine, as far as it can be found without asking it."""
+    named = os.environ.get("ORT_DYLIB_PATH")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "tidegate"
+    home = Path(os.environ.get("TIDEGATE_HOME") or data)
+    return named or next(iter(sorted(home.glob("artifacts/onnxruntime/*/libonnxruntime.so*"), reverse=True)), None)
+
+
 def measure(options, bin_dir, servers, upstream, facts):
     """All legs, interleaved: what slows the machine for a while slows every target alike."""
     legs = []
@@ -132,7 +147,7 @@ def measure(options, bin_dir, servers, upstream, facts):
                     leg = one_leg(options, bin_dir, mode, rate, server, upstream, facts)
                     legs.append({"round": number, "target": name, "mode": mode, "load": load, **leg})
                     print(
-                        f"round {number + 1}/{options.rounds} {load:5} {mode:8} {name:8} "
+                        f"round {number + 1}/{options.rounds} {load:5} {mode:8} {name:10} "
                         f"{leg['requests_per_s']:9.0f}/s p99 {leg['total_us']['p99']:8.0f} us",
                         file=sys.stderr,
                     )

@@ -45,7 +45,9 @@ impl Claims {
             let known = Claim::list(Claim::header);
             return Err(invalid(unknown, &format!("{unknown} is no header of Tidegate; there are {known}")));
         }
-        let said = |claim: Claim, metadata| statements(headers, claim, metadata, trust);
+        // Most requests carry none, and looking for a name costs more than looking at them.
+        let own = headers.keys().any(|name| is_ours(name.as_str())).then_some(headers);
+        let said = |claim: Claim, metadata| statements(own, claim, metadata, trust);
         let mut claims = Self::default();
         for (place, word) in said(Claim::Mode, request.tidegate_mode())? {
             let mode = Mode::parse(&word).map_err(|error| invalid(place, &error.to_string()))?;
@@ -95,21 +97,24 @@ fn session(said: Said<'_>) -> Result<Option<String>, Box<ApiError>> {
     Ok(session.map(Cow::into_owned))
 }
 
+/// Names of headers come in lower case.
+fn is_ours(name: &str) -> bool {
+    name.strip_prefix("x-").or_else(|| name.strip_prefix("x_")).unwrap_or(name).starts_with(OWN_PREFIX)
+}
+
 fn is_unknown(name: &str) -> bool {
-    let plain = name.replace('_', "-");
-    let is_ours = plain.strip_prefix("x-").unwrap_or(&plain).starts_with(OWN_PREFIX);
-    let is_known = Claim::ALL.iter().any(|claim| claim.header() == name);
-    is_ours && !is_known && !ANSWER_HEADERS.contains(&name)
+    let is_known = || Claim::ALL.iter().any(|claim| claim.header() == name);
+    is_ours(name) && !is_known() && !ANSWER_HEADERS.contains(&name)
 }
 
 /// Everything a request says on one matter, with its place: each header line, then the metadata.
 fn statements<'a>(
-    headers: &HeaderMap,
+    headers: Option<&HeaderMap>,
     claim: Claim,
     metadata: Option<&'a str>,
     trust: &CallerTrust,
 ) -> Result<Said<'a>, Box<ApiError>> {
-    let lines = headers.get_all(claim.header()).iter();
+    let lines = headers.into_iter().flat_map(|headers| headers.get_all(claim.header()));
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let mut said: Vec<_> = lines.map(|value| (claim.header(), text(value).into())).collect();
     said.extend(metadata.map(|word| (claim.field(), word.into())));

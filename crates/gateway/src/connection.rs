@@ -5,7 +5,7 @@
 //! every response cost a system call and a packet each. And pingora notices a caller that leaves by reading, which costs
 //! a system call for every piece of a stream and ends with the first byte that a caller sends too much.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,40 +26,45 @@ const WRITE_BUFFER_BYTES: usize = 8 << 10;
 /// A connection with a write buffer.
 pub(crate) struct Connection {
     stream: BufWriter<TcpStream>,
-    watch: Watch,
+    /// The same socket under a second descriptor, with readiness of its own.
+    #[cfg(not(target_os = "linux"))]
+    twin: TcpStream,
 }
 
 impl Connection {
     /// Takes an accepted stream.
     ///
     /// # Errors
-    /// When the process has no file descriptor left for the watch.
+    /// When the process has no file descriptor left, where a second one is needed.
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
-        let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-        let watch = Watch(Arc::new(TcpStream::from_std(twin)?));
-        Ok(Self { stream: BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream), watch })
+        Ok(Self {
+            #[cfg(not(target_os = "linux"))]
+            twin: TcpStream::from_std(std::os::fd::AsFd::as_fd(&stream).try_clone_to_owned()?.into())?,
+            stream: BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream),
+        })
     }
 
-    /// What tells when the caller has left.
-    pub(crate) fn watch(&self) -> Watch {
-        self.watch.clone()
-    }
-}
-
-/// Watches a connection without reading from it: the same socket under a second descriptor, with readiness of its own.
-#[derive(Clone)]
-pub(crate) struct Watch(Arc<TcpStream>);
-
-impl Watch {
-    /// Resolves when the caller has closed its side, also behind bytes that nobody has read. Cancel-safe.
+    /// Resolves when the caller has closed its side, also behind bytes that nobody has read. Reads nothing. Cancel-safe.
     pub(crate) async fn closed(&self) {
-        while let Ok(ready) = self.0.ready(Interest::READABLE).await {
+        let (stream, interest) = self.watched();
+        while let Ok(ready) = stream.ready(interest).await {
             if ready.is_read_closed() {
                 return;
             }
             // Bytes are none of our business: forget that they are there and wait for the next event.
-            let _ = self.0.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            let _ = stream.try_io(interest, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
+    }
+
+    /// Waiting for urgent data is waiting for the end as well, and no other bytes end it. None are ever asked for.
+    #[cfg(target_os = "linux")]
+    fn watched(&self) -> (&TcpStream, Interest) {
+        (self.stream.get_ref(), Interest::PRIORITY)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn watched(&self) -> (&TcpStream, Interest) {
+        (&self.twin, Interest::READABLE)
     }
 }
 

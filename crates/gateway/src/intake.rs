@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, EXPECT, ORIGIN};
 use http::uri::Authority;
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::timeout;
@@ -14,13 +15,13 @@ use crate::config::Limits;
 /// # Errors
 /// 413 past the limit, 408 past the time.
 pub(crate) async fn read_body(session: &mut ServerSession, limits: &Limits) -> Result<Option<Bytes>, Box<ApiError>> {
-    let declared = session.get_header("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = session.get_header(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let too_large = || Box::new(ApiError::body_too_large(limits.body_bytes_max));
     let declared = usize::try_from(declared.unwrap_or(0)).unwrap_or(usize::MAX);
     if declared > limits.body_bytes_max {
         return Err(too_large());
     }
-    if session.get_header_bytes("expect").eq_ignore_ascii_case(b"100-continue")
+    if session.get_header_bytes(EXPECT).eq_ignore_ascii_case(b"100-continue")
         && session.write_continue_response().await.is_err()
     {
         return Ok(None);
@@ -48,7 +49,7 @@ pub(crate) async fn read_body(session: &mut ServerSession, limits: &Limits) -> R
 /// # Errors
 /// 400 naming the header, for an origin whose host is not this machine.
 pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), Box<ApiError>> {
-    let Some(origin) = headers.get("origin") else { return Ok(()) };
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let host = origin
         .to_str()
         .ok()

@@ -113,7 +113,7 @@ pub(crate) async fn error(session: &mut ServerSession, request_id: &str, error: 
 pub(crate) async fn unreadable(session: &mut ServerSession, request_id: &str) -> Written {
     let body =
         ApiError::invalid_value("request", "the request is not valid HTTP/1.1, or its header is too long").to_json();
-    let mut response = ResponseHeader::build(StatusCode::BAD_REQUEST, Some(4))?;
+    let mut response = ResponseHeader::build_no_case(StatusCode::BAD_REQUEST, Some(4))?;
     response.insert_header(header::CONTENT_TYPE, "application/json")?;
     response.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
     response.insert_header(header::CONNECTION, "close")?;
@@ -178,7 +178,7 @@ pub(crate) async fn write_body(
     body: Bytes,
     label: impl FnOnce(&mut ResponseHeader) -> Written,
 ) -> Written {
-    let mut response = ResponseHeader::build(status, Some(8))?;
+    let mut response = ResponseHeader::build_no_case(status, Some(8))?;
     response.insert_header(header::CONTENT_TYPE, content_type)?;
     response.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
     label(&mut response)?;
@@ -189,7 +189,7 @@ pub(crate) async fn write_body(
 
 /// Sends the headers of a stream.
 pub(crate) async fn begin_stream(session: &mut ServerSession, labels: &Labels) -> Written {
-    let mut response = ResponseHeader::build(StatusCode::OK, Some(8))?;
+    let mut response = ResponseHeader::build_no_case(StatusCode::OK, Some(8))?;
     response.insert_header(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")?;
     response.insert_header(header::CACHE_CONTROL, "no-cache")?;
     match session.req_header().version {

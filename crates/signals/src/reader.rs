@@ -18,6 +18,9 @@ use crate::scan_report::ScanReport;
 
 /// Messages and fields that are remembered; each takes at most two kilobytes.
 const SLICES_MAX: u64 = 4096;
+/// Fields of at most this many bytes, key included, are remembered together: most are a number or a flag, and the same in many
+/// requests.
+const SHORT_FIELD_BYTES_MAX: usize = 256;
 /// How long one is remembered that is not asked for.
 const SLICE_TTL: Duration = Duration::from_secs(15 * 60);
 /// Longest scan of one request; past it the scan is absent. Looked at between messages.
@@ -49,7 +52,14 @@ pub struct Report {
     pub language: Option<&'static str>,
 }
 
-/// What is remembered of one message or field.
+/// What a slice of a body is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Fields,
+    Message,
+}
+
+/// What is remembered of one message, or of one long field or all short ones.
 struct Slice {
     is_user: bool,
     scan: ScanReport,
@@ -92,10 +102,12 @@ impl Reader {
     #[must_use]
     pub fn read(&self, request: &ChatRequest, began: Instant) -> Report {
         let messages = request.message_slices();
-        let (fields, scan_until) = (request.other_slices(), Instant::now() + SCAN_TIME_MAX);
-        let read = |json: &&str, is_message| (Instant::now() < scan_until).then(|| self.slice(json, is_message));
-        let known: Option<Vec<_>> = messages.iter().map(|json| read(json, true)).collect();
-        let others: Option<Vec<_>> = fields.iter().map(|json| read(json, false)).collect();
+        let (mut fields, scan_until) = (request.other_slices(), Instant::now() + SCAN_TIME_MAX);
+        let short: Vec<_> = fields.extract_if(.., |json| json.len() <= SHORT_FIELD_BYTES_MAX).collect();
+        let read = |jsons: &[&str], of| (Instant::now() < scan_until).then(|| self.slice(jsons, of));
+        let known: Option<Vec<_>> = messages.iter().map(|json| read(&[json], Kind::Message)).collect();
+        let long = fields.iter().map(|json| read(&[json], Kind::Fields));
+        let others: Option<Vec<_>> = long.chain([read(&short, Kind::Fields)]).collect();
         let (Some(known), Some(others)) = (known, others) else {
             return Report { scan: None, classification: Err(NotClassified::Late), seen_share: 0.0, language: None };
         };
@@ -114,17 +126,26 @@ impl Reader {
         }
     }
 
-    fn slice(&self, json: &str, is_message: bool) -> Arc<Slice> {
+    /// One message, or some fields.
+    fn slice(&self, jsons: &[&str], kind: Kind) -> Arc<Slice> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&[u8::from(is_message)]).update(json.as_bytes());
+        hasher.update(&[kind as u8]);
+        // A comma cannot stand between two fields and belong to one of them: each is a key with a whole value.
+        for json in jsons {
+            hasher.update(json.as_bytes()).update(b",");
+        }
         let key = *hasher.finalize().as_bytes();
         if let Some(known) = self.slices.get(&key) {
             return known;
         }
-        let texts = if is_message { Texts::of_message(json) } else { Texts::of_field(json) };
+        let (mut scan, mut texts) = (ScanReport::default(), Texts::default());
+        for json in jsons {
+            texts = if kind == Kind::Message { Texts::of_message(json) } else { Texts::of_field(json) };
+            scan.add(&ScanReport::of(&self.scanner, &texts));
+        }
         let slice = Arc::new(Slice {
             is_user: texts.role == "user",
-            scan: ScanReport::of(&self.scanner, &texts),
+            scan,
             content_bytes: texts.content.len(),
             hand: hand::features(&texts.content),
             language: language(&texts.content),

@@ -52,7 +52,8 @@ impl Usage {
     /// no integer from 0 on counts as left out.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
-        let reported: Reported = serde_json::from_str(json).ok()?;
+        // What is no object stands in every chunk but the last, and an error of serde's is costly to make.
+        let reported: Reported = json.starts_with('{').then(|| serde_json::from_str(json).ok())??;
         reported.prompt_tokens.or(reported.completion_tokens)?;
         let prompt_tokens = reported.prompt_tokens.unwrap_or_default();
         let completion_tokens = reported.completion_tokens.unwrap_or_default();

@@ -3,7 +3,9 @@
 //! Strict where two readers could disagree about where a response ends (RFC 9112, section 6.3): such a response is
 //! malformed, never guessed at.
 
-use httparse::{EMPTY_HEADER, Header, Status};
+use std::mem::MaybeUninit;
+
+use httparse::{Header, ParserConfig, Status};
 
 use super::Malformed;
 
@@ -37,9 +39,10 @@ impl Head {
     /// # Errors
     /// [`Malformed`] for what is no HTTP/1 response, is longer than the limits or has no certain end.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
-        let mut lines = [EMPTY_HEADER; HEADER_LINES_MAX];
-        let mut response = httparse::Response::new(&mut lines);
-        let length = match response.parse(bytes) {
+        let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES_MAX];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut lines);
+        let length = match parsed {
             Ok(Status::Complete(length)) if length <= HEAD_BYTES_MAX => length,
             Ok(Status::Partial) if bytes.len() <= HEAD_BYTES_MAX => return Ok(None),
             Ok(_) => return Err(Malformed("a response header beyond the limit")),
