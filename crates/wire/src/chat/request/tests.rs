@@ -37,14 +37,8 @@ fn reads_what_tidegate_decides_on() {
     assert!(request.has_member("metadata") && !request.has_member("tidegate_mode") && !request.has_member("x"));
     // "abc", "d\n" as it is written, "ef", and `[]` of the calls.
     let text = TextSize { ascii: 10, wide: 0 };
-    let summary = MessagesSummary {
-        count: 3,
-        text,
-        images: 1,
-        attachments: 0,
-        ends_in_tool_result: false,
-        ends_in_answer: true,
-    };
+    let summary =
+        MessagesSummary { count: 3, text, images: 1, attachments: 0, ends_in_tool_result: false, ends_in_answer: true };
     assert_eq!(request.messages(), summary);
     assert_eq!(request.tidegate_mode(), Some("only_on_device"));
     assert_eq!(request.tidegate_privacy(), Some("public"));
