@@ -200,7 +200,8 @@ impl<'a> Order<'a> {
 
     /// The text behind which `target` is asked to go on, where it may continue by that. Not where the end of the answer may
     /// depend on its beginning, as with all members of a request that are not known to be harmless: a limit of tokens and a
-    /// grammar would begin anew, a stop sequence can lie across, tools may have been chosen differently. Nor behind a beginning of the caller's own.
+    /// grammar would begin anew, a stop sequence can lie across, tools may have been chosen differently. Nor behind a
+    /// beginning of the caller's own.
     fn prefix<'p>(self, target: &Target, purpose: Purpose<'p>) -> Option<&'p str> {
         let Purpose::Continue(so_far) = purpose else { return None };
         let is_plain = self.request.has_only_members(&PREFIXABLE) && !self.request.messages().ends_in_answer;
