@@ -106,7 +106,7 @@ impl Admission {
         }
         let need = asking.need(&self.shared.limits, &state.speed);
         let latency = state.predict(&need, self.shared.limits.slots, load);
-        let situation = match state.caches.cached(&need.prefixes, |_| true) {
+        let situation = match state.cached(&need, load) {
             _ if load.is_some() => Situation::Cold,
             _ if state.line.free_slots().len() < need.slots || state.queued > 0 => Situation::Queued,
             Cached { share, .. } if share >= 0.5 => Situation::Cached,
@@ -186,17 +186,17 @@ impl State {
     fn predict(&self, need: &Need, slots: usize, load: Option<Prediction>) -> Option<Latency> {
         let running: Vec<_> = self.line.running().iter().map(before_running).collect();
         let ahead = self.line.ahead_of(need.flow);
-        let queued: Vec<_> = ahead.into_iter().map(|ahead| self.before_queued(ahead)).collect();
-        self.speed.predict(self.unread(need), slots, &running, &queued, load)
+        let queued: Vec<_> = ahead.into_iter().map(Need::before).collect();
+        let unread = self.speed.unread(need.uncached(self.cached(need, load)));
+        self.speed.predict(unread, slots, &running, &queued, load)
     }
 
-    /// Tokens to be read of a request, if it gets the slot that serves it best.
-    fn unread(&self, need: &Need) -> f64 {
-        self.speed.unread(need.uncached(self.caches.cached(&need.prefixes, |_| true)))
-    }
-
-    fn before_queued(&self, need: &Need) -> Before {
-        Before { unread: self.unread(need), output: need.output }
+    /// What is cached for a request, if it gets the slot that serves it best. A worker that is yet to be loaded has nothing.
+    fn cached(&self, need: &Need, load: Option<Prediction>) -> Cached {
+        match load {
+            Some(_) => Cached { share: 0.0, slot: None },
+            None => self.caches.cached(&need.prefixes, |_| true),
+        }
     }
 }
 

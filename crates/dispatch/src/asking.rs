@@ -61,6 +61,7 @@ impl Asking {
             flow: self.flow,
             slots: if self.choices > 1 { limits.slots } else { 1 },
             prompt: self.prompt_tokens as f64,
+            unread: speed.unread(self.prompt_tokens as f64),
             output: speed.output_tokens(self.max_tokens),
             prefixes: if self.may_be_cached { Arc::clone(&self.prefixes) } else { Prefixes::default() },
         }

@@ -248,6 +248,13 @@ impl<'a> Try<'a> {
     }
 
     fn end(&mut self, outcome: Outcome, detail: String, retry_after: Option<Duration>) {
+        if let Some(seat) = &mut self.seat {
+            match outcome {
+                Outcome::Answered => seat.finish(),
+                Outcome::CallerGone => seat.leave(),
+                _ => {}
+            }
+        }
         self.is_over = true;
         let duration = self.begun.elapsed();
         let time_to_first_token = self.first_content;

@@ -1,6 +1,6 @@
 //! Looks at which slots of a worker are busy, on a connection of its own. Sends nothing of a request.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::sync::Mutex;
@@ -16,9 +16,11 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Longest list of slots, in bytes; each takes about 2 KB.
 const LIST_BYTES_MAX: usize = 4 << 20;
 
-/// The slots of one run of a worker. One look at a time, so that it takes one of the worker's threads.
+/// The slots of one run of a worker. One look at a time, so that it takes one of the worker's threads; who waits meanwhile
+/// shares the next one.
 pub(crate) struct WorkerSlots {
-    client: Mutex<http1::Client>,
+    client: http1::Client,
+    last: Mutex<Option<(Instant, Seen)>>,
 }
 
 /// What a look shows.
@@ -41,16 +43,24 @@ impl WorkerSlots {
             }
         };
         let client = http1::Client::getting(address, &host, SLOTS_PATH, CONNECT_MAX);
-        Self { client: Mutex::new(client) }
+        Self { client, last: Mutex::new(None) }
     }
 
+    /// The slots as they are at some moment after this call.
     pub(crate) async fn look(&self) -> Seen {
-        let client = self.client.lock().await;
-        match tokio::time::timeout(LOOK_MAX, list(&client)).await {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        if let Some((_, seen)) = last.as_ref().filter(|(begun, _)| *begun >= asked) {
+            return seen.clone();
+        }
+        let begun = Instant::now();
+        let seen = match tokio::time::timeout(LOOK_MAX, list(&self.client)).await {
             Ok(Ok(list)) => wire::busy_slots(&list).map_or(Seen::Nothing, Seen::Busy),
             Ok(Err(http1::Error::Connect(_))) => Seen::Gone,
             Ok(Err(_)) | Err(_) => Seen::Nothing,
-        }
+        };
+        *last = Some((begun, seen.clone()));
+        seen
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 const BATCH_TOKENS_GPU: u32 = 2048;
 /// Tokens read at once on processors, so few that a batch takes them a few ten milliseconds too.
 const BATCH_TOKENS_CPU: u32 = 6;
+/// Room in a batch beside one token of each slot's answer: answers come first, and prompts are read in what is left.
+const BATCH_ROOM_TOKENS: u32 = 3;
 
 /// One worker: which server, which model, how large, and its limits. [`WorkerConfig::new`] fills in the defaults.
 ///
@@ -27,9 +29,9 @@ pub struct WorkerConfig {
     pub context_tokens: u32,
     /// Requests answered at the same time; more wait inside the child. Default 2, at least 1.
     pub slots: u32,
-    /// Tokens of prompts that the child reads at once (`--batch-size` and `--ubatch-size`), at least 1; all slots share
+    /// Tokens of prompts that the child reads at once (`--batch-size` and `--ubatch-size`), more than `slots`; all slots share
     /// them. Between two batches it notices that a caller has left, and other answers go on. Default 2048 where `gpu_layers` is above
-    /// 0, else 6: see [`WorkerConfig::batch_tokens`].
+    /// 0, else 6, or 3 more than `slots` where that is more: see [`WorkerConfig::batch_tokens`].
     pub batch_tokens: Option<u32>,
     /// Threads for generation; `None` leaves it to the child. Default `None`.
     pub threads: Option<u32>,
@@ -140,7 +142,8 @@ impl WorkerConfig {
 
     /// Tokens of prompts that the child reads at once: as configured, else what suits where the model is.
     pub fn batch_tokens(&self) -> u32 {
-        self.batch_tokens.unwrap_or(if self.is_on_gpu() { BATCH_TOKENS_GPU } else { BATCH_TOKENS_CPU })
+        let on_processors = BATCH_TOKENS_CPU.max(self.slots.saturating_add(BATCH_ROOM_TOKENS));
+        self.batch_tokens.unwrap_or(if self.is_on_gpu() { BATCH_TOKENS_GPU } else { on_processors })
     }
 
     /// Whether the configuration says that layers are kept on a GPU.

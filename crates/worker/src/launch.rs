@@ -110,8 +110,15 @@ fn check_values(config: &WorkerConfig) -> Result<(), String> {
     if config.model_alias.is_empty() || config.model_alias.contains(',') {
         return Err(format!("model_alias {:?} is empty or holds a comma", config.model_alias));
     }
-    if config.slots == 0 || config.context_tokens == 0 || config.batch_tokens() == 0 {
-        return Err("slots, context_tokens and batch_tokens must be at least 1".to_owned());
+    if config.slots == 0 || config.context_tokens == 0 {
+        return Err("slots and context_tokens must be at least 1".to_owned());
+    }
+    if config.batch_tokens() <= config.slots {
+        return Err(format!(
+            "batch_tokens {} is not more than slots {}: no prompt would be read while all slots answer",
+            config.batch_tokens(),
+            config.slots
+        ));
     }
     let pauses = [config.health_interval, config.liveness.interval, config.backoff.initial, config.backoff.max];
     if pauses.iter().any(Duration::is_zero) || config.backoff.factor == 0 {

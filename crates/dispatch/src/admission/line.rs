@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::forecast::{Cached, Caches, EngineSpeed, Prefixes};
+use crate::forecast::{Before, Cached, Caches, EngineSpeed, Prefixes};
 
 /// By whom a request is asked, for fairness: the caller, and its conversation. Hashes; two that collide share their turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -28,6 +28,8 @@ pub(crate) struct Need {
     pub(crate) slots: usize,
     /// Tokens of its prompt, estimated.
     pub(crate) prompt: f64,
+    /// Of these, those that had to be read by what was cached when it came.
+    pub(crate) unread: f64,
     /// Tokens of the answer to expect.
     pub(crate) output: f64,
     /// What of it may be in a cache; nothing for one that must not be read from there.
@@ -38,6 +40,11 @@ impl Need {
     /// Tokens of its prompt that are not cached where this much is, estimated.
     pub(crate) fn uncached(&self, cached: Cached) -> f64 {
         self.prompt * (1.0 - cached.share)
+    }
+
+    /// As who comes later sees it.
+    pub(crate) fn before(&self) -> Before {
+        Before { unread: self.unread, output: self.output }
     }
 }
 

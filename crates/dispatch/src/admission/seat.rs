@@ -16,6 +16,8 @@ use crate::worker_slots::{Seen, WorkerSlots};
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Longest wait for a slot to be freed. Past it the next request is sent all the same, and waits inside the worker.
 const FREED_MAX: Duration = Duration::from_secs(30);
+/// Looks without an answer after which nothing is to be learnt from more of them.
+const UNANSWERED_MAX: u32 = 5;
 /// Looks that have to show a slot free whose request may still be on its way to it.
 const LOOKS_OF_UNSEEN: u32 = 3;
 
@@ -55,12 +57,14 @@ pub(crate) struct Seat {
     unaccounted_ms: Option<f64>,
     tokens: u64,
     is_finished: bool,
+    /// The caller has left it: how long the slot takes to be free is measured.
+    is_left: bool,
 }
 
 impl Seat {
     pub(super) fn new(shared: Arc<Shared>, ticket: Ticket, slot: Option<usize>, worked: Worked) -> Self {
         let beside = shared.lock().line.running().len().saturating_sub(1);
-        let (progress, first_token, unaccounted_ms, tokens, is_finished) = (None, None, None, 0, false);
+        let (progress, first_token, unaccounted_ms, tokens) = (None, None, None, 0);
         let seated = Instant::now();
         Self {
             shared,
@@ -73,7 +77,8 @@ impl Seat {
             first_token,
             unaccounted_ms,
             tokens,
-            is_finished,
+            is_finished: false,
+            is_left: false,
         }
     }
 
@@ -114,6 +119,11 @@ impl Seat {
     /// The answer is whole, or the worker refused: the slot is free.
     pub(crate) fn finish(&mut self) {
         self.is_finished = true;
+    }
+
+    /// The caller has left.
+    pub(crate) fn leave(&mut self) {
+        self.is_left = true;
     }
 
     fn read(&mut self, progress: PromptProgress) {
@@ -189,7 +199,19 @@ impl Drop for Seat {
             let (shared, ticket, slot) = (Arc::clone(&self.shared), self.ticket, self.slot);
             let slots = Arc::clone(&self.worked.slots);
             let looks = if self.progress.is_some() || self.first_token.is_some() { 1 } else { LOOKS_OF_UNSEEN };
-            runtime.spawn(free(shared, ticket, slot, slots, looks));
+            let is_left = self.is_left;
+            runtime.spawn(async move {
+                let left = Instant::now();
+                match tokio::time::timeout(FREED_MAX, free(slot, &slots, looks)).await {
+                    Ok(Freed::Seen) if is_left => shared.meter.slot_freed(&shared.target, left.elapsed()),
+                    Ok(Freed::Seen | Freed::WorkerGone) => {}
+                    Ok(Freed::Unknown) | Err(_) => {
+                        tracing::warn!(target_id = %shared.target, "a slot was not seen free after its request was given up");
+                        shared.meter.slot_not_freed(&shared.target);
+                    }
+                }
+                shared.release(ticket);
+            });
             return;
         }
         state.line.release(self.ticket);
@@ -197,37 +219,38 @@ impl Drop for Seat {
     }
 }
 
-/// Waits until the worker has freed a slot whose caller has left, and gives it on.
-async fn free(shared: Arc<Shared>, ticket: Ticket, slot: Option<usize>, slots: Arc<WorkerSlots>, looks: u32) {
-    let left = Instant::now();
-    let seen_free = async {
-        let mut looks = looks;
-        while looks > 0 {
-            let is_free = match slots.look().await {
-                Seen::Gone => return false,
-                Seen::Nothing => false,
-                Seen::Busy(busy) => match slot {
-                    Some(slot) => !busy.get(slot).copied().unwrap_or(false),
-                    None => !busy.contains(&true),
-                },
-            };
-            if is_free {
-                looks -= 1;
+/// How a slot came to be free.
+enum Freed {
+    /// It was seen free.
+    Seen,
+    /// There is no worker any more.
+    WorkerGone,
+    /// The worker does not say.
+    Unknown,
+}
+
+/// Waits until the worker has freed a slot.
+async fn free(slot: Option<usize>, slots: &WorkerSlots, mut looks: u32) -> Freed {
+    let mut unanswered = 0;
+    loop {
+        let is_free = match slots.look().await {
+            Seen::Gone => return Freed::WorkerGone,
+            Seen::Nothing => {
+                unanswered += 1;
+                false
             }
-            if looks > 0 {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
+            Seen::Busy(busy) => match slot {
+                Some(slot) => !busy.get(slot).copied().unwrap_or(false),
+                None => !busy.contains(&true),
+            },
+        };
+        looks = looks.saturating_sub(u32::from(is_free));
+        if looks == 0 {
+            return Freed::Seen;
         }
-        true
-    };
-    match tokio::time::timeout(FREED_MAX, seen_free).await {
-        Ok(true) => shared.meter.slot_freed(&shared.target, left.elapsed()),
-        // The worker died: that is no slot that was freed.
-        Ok(false) => {}
-        Err(_) => {
-            tracing::warn!(target_id = %shared.target, "a slot was not freed after its caller left");
-            shared.meter.slot_not_freed(&shared.target);
+        if unanswered > UNANSWERED_MAX {
+            return Freed::Unknown;
         }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
-    shared.release(ticket);
 }

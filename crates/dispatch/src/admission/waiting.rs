@@ -60,7 +60,8 @@ impl Place {
         let mut in_line = {
             let mut state = shared.lock();
             state.enter_generation(generation, shared.limits.slots);
-            let need = asking.need(&shared.limits, &state.speed);
+            let mut need = asking.need(&shared.limits, &state.speed);
+            need.unread = state.speed.unread(need.uncached(state.cached(&need, None)));
             let ticket = state.line.join(need);
             state.wakers.insert(ticket, waker);
             state.advance();

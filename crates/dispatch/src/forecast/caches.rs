@@ -12,8 +12,10 @@ const DISPLACED_MAX: usize = 32;
 /// What was read of one request.
 #[derive(Clone, Debug)]
 struct Contents {
-    /// Its beginnings that were read, shortest first.
+    /// Its beginnings that were read, sorted by name.
     read: Vec<PrefixName>,
+    /// The longest of them.
+    longest: Option<PrefixName>,
     /// Whether the answer was written to its end as well, so that it is cached like the messages.
     answered: bool,
 }
@@ -48,10 +50,13 @@ impl Caches {
         };
         let all = prefixes.last().map_or(0, |prefix| prefix.bytes) as f64;
         let read = prefixes.iter().filter(|prefix| prefix.bytes as f64 <= share * all).map(|prefix| prefix.name);
-        let contents = Contents { read: read.collect(), answered: answered && share >= 1.0 };
+        let mut read: Vec<_> = read.collect();
+        let longest = read.last().copied();
+        read.sort_unstable();
+        let contents = Contents { read, longest, answered: answered && share >= 1.0 };
         let Some(place) = self.slots.get_mut(slot) else { return };
         let Some(before) = place.replace(contents) else { return };
-        let continues = before.read.last().is_none_or(|last| prefixes.iter().any(|prefix| prefix.name == *last));
+        let continues = before.longest.is_none_or(|longest| prefixes.iter().any(|prefix| prefix.name == longest));
         if !continues {
             self.displaced.push_back(before);
             if self.displaced.len() > DISPLACED_MAX {
@@ -78,9 +83,10 @@ impl Caches {
 impl Contents {
     fn share_of(&self, prefixes: &[Prefix]) -> f64 {
         let Some(all) = prefixes.last().filter(|all| all.bytes > 0) else { return 0.0 };
-        let known = |prefix: &Prefix| self.read.contains(&prefix.name);
-        let Some(at) = prefixes.iter().rposition(known) else { return 0.0 };
-        let is_whole = self.answered && prefixes.get(at).map(|prefix| prefix.name) == self.read.last().copied();
+        // A beginning is the hash of all that is in it: where it is known, the shorter ones are.
+        let known = prefixes.partition_point(|prefix| self.read.binary_search(&prefix.name).is_ok());
+        let Some(at) = known.checked_sub(1) else { return 0.0 };
+        let is_whole = self.answered && prefixes.get(at).map(|prefix| prefix.name) == self.longest;
         // The answer to what was read stands behind it.
         let behind = if is_whole { prefixes.get(at + 1) } else { None };
         let bytes = behind.or(prefixes.get(at)).map_or(0, |prefix| prefix.bytes);

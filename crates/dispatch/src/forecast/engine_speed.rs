@@ -146,10 +146,10 @@ impl EngineSpeed {
         Some(Latency { ttft_ms, tokens_per_s })
     }
 
-    /// Tokens computed until a prompt is read: it, and one of each other answer for each batch.
+    /// Tokens computed until a prompt is read: it, and one of each other answer for each batch, of which it has what they leave.
     fn work(&self, unread: f64, beside: usize) -> f64 {
-        let unread = unread.max(1.0);
-        unread + beside as f64 * (unread / self.batch_tokens).ceil()
+        let (unread, beside) = (unread.max(1.0), beside as f64);
+        unread + beside * (unread / (self.batch_tokens - beside).max(1.0)).ceil()
     }
 
     /// Milliseconds until a slot is free and no other prompt is in the way: the queue played through, in its order.

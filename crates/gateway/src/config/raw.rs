@@ -252,7 +252,7 @@ pub(crate) struct RawTarget {
     pub queue_max: Option<u32>,
     /// llama_cpp: longest wait for a slot in milliseconds; 60000 when absent. Past it the next target is tried.
     pub queue_wait_ms: Option<u64>,
-    /// llama_cpp: tokens of prompts read at once, 1 to 16384; when absent 2048 where `gpu_layers` is above 0, else 6. Fewer free a
+    /// llama_cpp: tokens of prompts read at once, 2 to 16384 and more than `slots`; when absent 2048 where `gpu_layers` is above 0, else 6 or `slots` + 3. Fewer free a
     /// slot sooner when its caller leaves and let other answers go on meanwhile; more read long prompts faster.
     pub batch_tokens: Option<u32>,
     /// llama_cpp: threads; llama-server chooses when absent.

@@ -129,7 +129,7 @@ fn llama_cpp(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<Llama
     let context_tokens = count("context_tokens", raw.context_tokens, 4096, profile::CONTEXT_TOKENS);
     let slots = count("slots", raw.slots, 4, (1, 256));
     let queue_max = count("queue_max", raw.queue_max, 64, (0, 10_000));
-    let batch_tokens = raw.batch_tokens.map(|n| count("batch_tokens", Some(n), 1, (1, 16_384)));
+    let batch_tokens = raw.batch_tokens.map(|n| count("batch_tokens", Some(n), 1, (2, 16_384)));
     let threads = raw.threads.map(|n| count("threads", Some(n), 1, (1, 1024)));
     let gpu_layers = raw.gpu_layers.map(|n| count("gpu_layers", Some(n), 0, (0, 10_000)));
     let extra_args = raw.extra_args.clone().unwrap_or_default();
@@ -141,6 +141,11 @@ fn llama_cpp(check: &mut Check<'_>, path: &str, raw: &RawTarget) -> Option<Llama
             &format!("{path}.context_tokens"),
             format!("{slots} slots of {context_tokens} tokens are too many"),
         );
+    }
+    if let Some(batch_tokens) = batch_tokens.filter(|tokens| *tokens <= slots) {
+        let message =
+            format!("{batch_tokens} is not more than slots ({slots}): no prompt would be read while all answer");
+        check.problem(&format!("{path}.batch_tokens"), message);
     }
     let queue_wait = check.millis(&format!("{path}.queue_wait_ms"), raw.queue_wait_ms, QUEUE_WAIT_DEFAULT);
     let eager = raw.eager.unwrap_or(false);

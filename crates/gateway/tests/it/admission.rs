@@ -59,6 +59,8 @@ async fn a_worker_never_gets_more_than_it_has_slots() {
     assert_eq!(logged, 0);
     wait_for_gauge(&gateway, "tidegate_worker_slots_busy", 0.0).await;
     assert_eq!(gauge(&gateway, "tidegate_worker_queue_depth").await, Some(0.0));
+    // Nobody has left.
+    assert_eq!(gauge(&gateway, "tidegate_cancellation_duration_seconds_count").await.unwrap_or(0.0), 0.0);
 }
 
 #[tokio::test]
@@ -143,6 +145,9 @@ async fn it_serves_while_engine_and_model_are_fetched() {
     let mut stays = stays;
     let comment = String::from_utf8(stays.chunk().await.unwrap().unwrap().to_vec()).unwrap();
     assert!(comment.starts_with(": downloading") && comment.ends_with("\n\n"), "{comment:?}");
+    let waiting = Reply::of(http_client().get(gateway.admin_url("/readyz"))).await;
+    let phase = waiting.json()["fetching"][0]["phase"].as_str().unwrap_or_default().to_owned();
+    assert!(phase.contains("smollm2"), "{}", waiting.text);
     assert_eq!(gauge(&gateway, "tidegate_worker_queue_depth").await, Some(1.0));
     drop(stays);
     wait_for_gauge(&gateway, "tidegate_worker_queue_depth", 0.0).await;

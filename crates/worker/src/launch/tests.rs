@@ -68,7 +68,9 @@ fn reads_prompts_in_small_batches_on_processors_and_in_large_ones_on_a_gpu() {
     assert_eq!(attention(None, &["-ctv", "q8_0"]), None, "it needs flash attention");
     assert_eq!(attention(None, &["--cache-type-v=q8_0"]), None);
     let mut place = place();
-    place.config.batch_tokens = Some(0);
+    place.config.slots = 8;
+    assert_eq!(value_of(&words(&place.config), "--batch-size"), "11");
+    place.config.batch_tokens = Some(8);
     assert!(prepare(&place.config, 7).unwrap_err().contains("batch_tokens"));
 }
 

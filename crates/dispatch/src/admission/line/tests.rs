@@ -6,7 +6,7 @@ const BATCH: u64 = 32;
 
 fn need(caller: u64, conversation: u64, prompt: u32) -> Need {
     let flow = Flow { caller, conversation };
-    Need { flow, slots: 1, prompt: prompt.into(), output: 10.0, prefixes: Prefixes::default() }
+    Need { flow, slots: 1, prompt: prompt.into(), unread: prompt.into(), output: 10.0, prefixes: Prefixes::default() }
 }
 
 fn granted(line: &mut Line) -> Vec<Granted> {
