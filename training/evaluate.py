@@ -1,4 +1,4 @@
-"""The evaluation table: `evaluate.py DATA FOLDER OUT`. Prints it and writes it to OUT.
+"""The evaluation table: `evaluate.py DATA FOLDER OUT [ENCODER]`. Prints it and writes it to OUT; encoder and tokenizer are in ENCODER, else in FOLDER.
 
 In domain: heads trained on labels of the user's own pair of models, beside random order, length, hand features, subject
 means and the oracle. Zero-shot: the shipped heads. Nothing is tuned on what is reported: penalties are fixed beforehand."""
@@ -89,14 +89,20 @@ def in_domain(table: Table, title: str, rows: list[data.Row], x: np.ndarray, cou
 
 
 def calibrated(table: Table, title: str, y: np.ndarray, shipped: np.ndarray) -> None:
-    """ECE of the shipped head on another model before and after 100 labels."""
+    """ECE of the shipped head on another model before and after 100 labels; and after 100 labels where there is nothing to be wrong about but
+    the draw of labels, as they are drawn from a head of the very form that is fitted."""
     logit = np.log(shipped / (1 - shipped))
-    after, rng = [], np.random.default_rng(23)
-    for _ in range(50):
+    rng = np.random.default_rng(23)
+    fitted = lambda rows, labels: fit.logistic(logit[rows, None], labels[rows], 1.0, prior=np.array([0.0, 1.0]))
+    truth = fit.sigmoid(fit.apply(fitted(np.arange(len(y)), y), logit[:, None]))
+
+    def once(labels: np.ndarray) -> float:
         order = rng.permutation(len(y))
-        head = fit.logistic(logit[order[:100], None], y[order[:100]], 1.0, prior=np.array([0.0, 1.0]))
-        after.append(metrics.ece(fit.sigmoid(fit.apply(head, logit[order[100:], None])), y[order[100:]]))
-    table.add(title, f"{metrics.ece(shipped, y):.3f}", f"{np.mean(after):.3f}", f"{np.std(after):.3f}")
+        return metrics.ece(fit.sigmoid(fit.apply(fitted(order[:100], labels), logit[order[100:], None])), labels[order[100:]])
+
+    after = [once(y) for _ in range(50)]
+    ideal = [once((rng.random(len(y)) < truth).astype(float)) for _ in range(50)]
+    table.add(title, f"{metrics.ece(shipped, y):.3f}", f"{np.mean(after):.3f}", f"{np.std(after):.3f}", f"{np.mean(ideal):.3f}")
 
 
 def shipped_quality(heads: dict, x: np.ndarray, head: dict) -> np.ndarray:
@@ -125,8 +131,8 @@ def ulab_test(table: Table, heads: dict, rows: list[data.Row], x: np.ndarray) ->
     table.add("all pairs of prompt and model", f"{y.mean():.3f}", f"{metrics.auc(p, y):.3f}", "", "", f"{metrics.ece(p, y):.3f}")
 
 
-def main(folder: Path, model: Path, out: Path) -> None:
-    encoder, heads, table = Encoder(model), json.loads((model / "heads.json").read_text()), Table()
+def main(folder: Path, model: Path, out: Path, of: Path) -> None:
+    encoder, heads, table = Encoder(of), json.loads((model / "heads.json").read_text()), Table()
     features = lambda rows: encoder.prompts([row.prompt for row in rows])
     medium = heads["quality"]["size_classes"]["medium"]
     table.lines += ["# What the classifier predicts", "", "`make eval`. Definitions: training/metrics.py. Spread: standard deviation over random orders or splits."]
@@ -136,7 +142,7 @@ def main(folder: Path, model: Path, out: Path) -> None:
         in_domain(table, title, rows, x, counts, shipped_quality(heads, x, medium))
     test = data.ulab(folder, "test")
     ulab_test(table, heads, test, features(test))
-    table.head("Calibration of the shipped `medium` head on models it has not seen", "labels of", "ECE before", "ECE after 100 labels", "spread")
+    table.head("Calibration of the shipped `medium` head on models it has not seen", "labels of", "ECE before", "ECE after 100 labels", "spread", "the same of labels drawn from a calibrated head")
     for title, rows, x, _ in sets:
         for side, label in (("weak", "Mixtral-8x7B"), ("strong", "GPT-4-1106")):
             y = np.array([row.scores[side] for row in rows])
@@ -147,4 +153,5 @@ def main(folder: Path, model: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    arguments = [Path(argument) for argument in sys.argv[1:]]
+    main(*arguments[:3], arguments[3] if len(arguments) > 3 else arguments[1])

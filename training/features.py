@@ -80,7 +80,9 @@ class Encoder:
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(str(folder / "encoder.onnx"), options, providers=["CPUExecutionProvider"])
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.dimensions = self.session.get_outputs()[0].shape[1]
+        outputs = {output.name: output.shape for output in self.session.get_outputs()}
+        self.dimensions = outputs["embedding"][1]
+        self.profile = "layers2" if "tokens" in outputs else "static"
 
     def windows(self, text: str) -> list[list[int]]:
         """The ids of a text's windows, without their frames."""

@@ -1,5 +1,5 @@
-"""Fits the heads: `train.py DATA LABELS FOLDER`. Reads encoder and tokenizer in FOLDER, writes `heads.json`, `parity.json`
-and `SHA256SUMS` there."""
+"""Fits the heads: `train.py DATA LABELS FOLDER [ENCODER]`. Reads encoder and tokenizer in ENCODER (FOLDER when not given), writes
+`heads.json`, `parity.json` and `SHA256SUMS` to FOLDER. The profile is `layers2` where the encoder gives vectors of tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEPT = 0.99
 # What the smallest model answered right, larger ones are assumed to answer right as well, with this weight: nobody measured
 # them on everyday prompts, and a head that was fitted to examinations alone says nonsense about a greeting.
 ASSUMED = 0.5
-# Among the training prompts the 99th percentile of the distance falls with the tokens n about as 600 + 7000 / n.
+# Among the training prompts the 99th percentile of the distance falls with the tokens n about as 600 + 7000 / n; of `layers2`, see `per_token`.
 PER_TOKEN = 7000.0
 WIDE_SHARE_MAX = 0.3
 NEAR = 0.95
@@ -138,7 +138,14 @@ def injection(good: np.ndarray, bad: np.ndarray) -> dict:
     return {"weights": head[1:], "bias": head[0], "calibration": curve, "threshold": float(np.quantile(p[y == 0], 0.995))}
 
 
-def distribution(vectors: np.ndarray, tokens: np.ndarray) -> dict:
+def per_token(distance: np.ndarray, tokens: np.ndarray) -> float:
+    """By how much the 99th percentile of the distance of short prompts exceeds that of long ones, times their tokens."""
+    short, long = tokens <= 10, tokens >= 64
+    excess = np.quantile(distance[short], KEPT) - np.quantile(distance[long], KEPT)
+    return float(max(0.0, excess) * np.median(tokens[short]))
+
+
+def distribution(vectors: np.ndarray, tokens: np.ndarray, profile: str) -> dict:
     """Probabilistic PCA of the vectors that the quality heads were fitted to."""
     mean = vectors.mean(axis=0)
     values, directions = np.linalg.eigh(np.cov((vectors - mean).T))
@@ -148,8 +155,9 @@ def distribution(vectors: np.ndarray, tokens: np.ndarray) -> dict:
     centred = vectors - mean
     along = centred @ components.T
     distance = (along**2 / variance).sum(axis=1) + ((centred**2).sum(axis=1) - (along**2).sum(axis=1)) / residual
+    slack = PER_TOKEN if profile == "static" else per_token(distance, tokens)
     return {"mean": mean, "components": components, "variance": variance, "residual_variance": residual,
-            "threshold": float(np.quantile(distance - PER_TOKEN / np.maximum(1, tokens), KEPT)), "per_token": PER_TOKEN,
+            "threshold": float(np.quantile(distance - slack / np.maximum(1, tokens), KEPT)), "per_token": slack,
             "wide_share_max": WIDE_SHARE_MAX, "languages": ["en"]}
 
 
@@ -168,8 +176,9 @@ def say(what: str) -> None:
     print(f"{time.monotonic() - STARTED:5.0f} s  {what}", flush=True)
 
 
-def main(folder: Path, labels: Path, out: Path) -> None:
-    encoder = Encoder(out)
+def main(folder: Path, labels: Path, out: Path, of: Path) -> None:
+    encoder = Encoder(of)
+    profile = encoder.profile
     held_out = data.routellm(folder, "mmlu") + data.routellm(folder, "gsm8k") + data.ulab(folder, "test")
     x_held = encoder.prompts([row.prompt for row in held_out])
     prompts = lambda rows: encoder.prompts([row.prompt for row in rows])
@@ -188,11 +197,11 @@ def main(folder: Path, labels: Path, out: Path) -> None:
     everywhere = np.vstack([x, x_local, x_good, x_task])[:, :-len(HAND)]
     tokens = np.array([sum(map(len, encoder.windows(row.prompt))) for row in [*rows, *local, *good, *task_rows]])
     heads = {
-        "format": 1, "name": "router-v1", "encoder": "static",
+        "format": 1, "name": "router-v1" if profile == "static" else f"router-v1-{profile}", "encoder": profile,
         "features": {"hand": HAND, "mean": scaling.mean, "scale": scaling.scale},
         "quality": quality(rows, scaling.apply(x), local, scaling.apply(x_local)),
         "task": task_head, "injection": injection(scaling.apply(x_good), scaling.apply(x_bad)),
-        "out_of_distribution": distribution(everywhere, tokens),
+        "out_of_distribution": distribution(everywhere, tokens, profile),
     }
     heads = rounded(heads)
     (out / "heads.json").write_text(json.dumps(heads, separators=(",", ":")))
@@ -201,13 +210,15 @@ def main(folder: Path, labels: Path, out: Path) -> None:
     print(f"task accuracy on sources and templates held out: {accuracy:.3f}")
 
 
-def checksums(out: Path) -> None:
-    """Writes `SHA256SUMS` of all other files."""
-    files = sorted(path for path in out.iterdir() if path.name != "SHA256SUMS")
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+def checksums(out: Path, of: Path) -> None:
+    """Writes `SHA256SUMS` of all other files of a classifier, some of which may be in the encoder's folder only."""
+    files = {path.name: path for folder in (of, out) for path in folder.iterdir() if path.is_file() and path.name != "SHA256SUMS"}
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n" for name, path in sorted(files.items())]
     (out / "SHA256SUMS").write_text("".join(lines))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
-    checksums(Path(sys.argv[3]))
+    arguments = [Path(argument) for argument in sys.argv[1:]]
+    encoder_folder = arguments[3] if len(arguments) > 3 else arguments[2]
+    main(*arguments[:3], encoder_folder)
+    checksums(arguments[2], encoder_folder)

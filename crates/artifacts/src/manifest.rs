@@ -24,6 +24,8 @@ pub enum Role {
     Model,
     /// The ONNX Runtime library; also looked for in `ORT_DYLIB_PATH`.
     OnnxRuntime,
+    /// Weights that an encoder of the classifier is made of.
+    Encoder,
 }
 
 /// An operating system and processor, such as `linux-x86_64`.
@@ -42,6 +44,7 @@ pub struct Artifact {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) role: Role,
+    pub(crate) is_optional: bool,
     pub(crate) licence: String,
     pub(crate) about: String,
     /// Name of the file in its version's folder.
@@ -141,6 +144,7 @@ impl fmt::Display for Role {
             Self::Engine => "engine",
             Self::Model => "model",
             Self::OnnxRuntime => "onnxruntime",
+            Self::Encoder => "encoder",
         })
     }
 }
@@ -209,6 +213,11 @@ impl Artifact {
     /// What it is for.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// Whether it is installed only where somebody asks for it by name or a configuration needs it.
+    pub fn is_optional(&self) -> bool {
+        self.is_optional
     }
 
     /// SPDX expression of its licence.

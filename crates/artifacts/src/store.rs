@@ -102,6 +102,8 @@ pub struct Listed {
     pub name: String,
     /// What it is for.
     pub role: Role,
+    /// Whether it is installed only where somebody asks for it by name or a configuration needs it.
+    pub is_optional: bool,
     /// SPDX expression.
     pub licence: String,
     /// One sentence.
@@ -279,6 +281,7 @@ impl Store {
         Listed {
             name: artifact.name.clone(),
             role: artifact.role,
+            is_optional: artifact.is_optional,
             licence: artifact.licence.clone(),
             about: artifact.about.clone(),
             version: artifact.version.clone(),
@@ -321,7 +324,7 @@ impl Store {
             artifact.role == Role::OnnxRuntime && path.components().count() == 1 && path.is_relative();
         let (is_usable, needed) = match artifact.role {
             Role::Engine => (is_executable(path), "an executable file"),
-            Role::Model | Role::OnnxRuntime => (path.is_file() || is_bare_library, "a file"),
+            Role::Model | Role::OnnxRuntime | Role::Encoder => (path.is_file() || is_bare_library, "a file"),
         };
         match is_usable {
             true => Ok(Found { path: path.to_owned(), version: None, origin }),

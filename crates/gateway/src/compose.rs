@@ -18,8 +18,8 @@ use tracing::{debug, info, warn};
 
 pub(crate) use local::LocalParts;
 
-use crate::classifier::{self, Source};
-use crate::config::{Config, ProviderConfig};
+use crate::classifier::{self, ENTITIES, Source};
+use crate::config::{Config, Profile, ProviderConfig};
 use crate::fetch::{self, Lacking, Missing};
 use crate::gateway::{Gateway, Workers};
 use crate::learning::Learning;
@@ -153,7 +153,7 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Composed> {
         targets.push(Target { profile, provider, timeouts, health });
     }
     let hedging = config.hedging;
-    let signals = signals(&config, &artifacts, &mut missing).await?;
+    let signals = signals(&config, &artifacts, &mut missing, policies.in_force().reads(ENTITIES)).await?;
     let learning = learning(&config, artifacts.store.home().path());
     let mut gateway = Gateway::new(
         config,
@@ -227,15 +227,43 @@ async fn outbox(config: &Config, home: &Path) -> Result<Arc<Outbox>, String> {
     opened.map(Arc::new).inspect_err(|reason| warn!(reason, "nothing is kept for later"))
 }
 
-/// What requests are looked into with; without a classifier where that cannot be had, or not yet.
-async fn signals(config: &Config, artifacts: &Artifacts, missing: &mut Missing) -> anyhow::Result<Signals> {
-    let runtime = match config.classifier.enabled {
-        true => runtime_library(artifacts, missing),
-        false => Err("the classifier is off".to_owned()),
+/// What a classifier is loaded from, as far as that is on this machine; nothing is fetched.
+///
+/// # Errors
+/// When the configuration names a file that cannot be used.
+pub(crate) fn source(config: &Config) -> anyhow::Result<Source> {
+    let store = store(config)?;
+    let found = |role| {
+        let artifact = store.manifest().first(role).ok_or("the manifest holds none")?;
+        let found = store.find(artifact.name()).map_err(|error| error.to_string())?;
+        found.map(|found| found.path).ok_or_else(|| not_installed(artifact.name()))
     };
-    let source = Source { home: artifacts.store.home().path().to_owned(), runtime };
+    let (runtime, weights) = (found(Role::OnnxRuntime), found(Role::Encoder));
+    Ok(Source { home: store.home().path().to_owned(), runtime, weights })
+}
+
+fn not_installed(name: &str) -> String {
+    format!("{name} is not installed; `tidegate artifacts install {name}` does it")
+}
+
+/// What requests are looked into with; without a classifier or tagger where that cannot be had, or not yet. `tag` asks for the tagger, whatever the
+/// profile.
+async fn signals(config: &Config, artifacts: &Artifacts, missing: &mut Missing, tag: bool) -> anyhow::Result<Signals> {
+    let classifies = config.classifier.enabled;
+    let mut wanted = |role, is_wanted: bool| match is_wanted {
+        true => for_signals(artifacts, role, missing),
+        false => Err("nothing asks for it".to_owned()),
+    };
+    let source = Source {
+        home: artifacts.store.home().path().to_owned(),
+        runtime: wanted(Role::OnnxRuntime, classifies || tag),
+        weights: wanted(Role::Encoder, tag || (classifies && config.classifier.profile == Profile::Layers2)),
+    };
     let (from, of) = (source.clone(), config.clone());
-    let loaded = tokio::task::spawn_blocking(move || classifier::reader(&of, &from)).await?;
+    let loaded = tokio::task::spawn_blocking(move || classifier::reader(&of, &from, tag)).await?;
+    if let Some(reason) = &loaded.no_tagger {
+        warn!(reason, "names are not looked for; signals.entities is absent");
+    }
     match &loaded.missing {
         Some(reason) => warn!(reason, "requests are not classified; what policies ask of the classifier is absent"),
         None => {
@@ -243,19 +271,19 @@ async fn signals(config: &Config, artifacts: &Artifacts, missing: &mut Missing) 
             info!(classifier = name, learnt = loaded.learnt, "requests are scanned")
         }
     }
-    Ok(Signals::new(loaded, source, &config.targets))
+    Ok(Signals::new(loaded, source, config))
 }
 
-/// Where ONNX Runtime is, or why it is not here.
-fn runtime_library(artifacts: &Artifacts, missing: &mut Missing) -> Result<PathBuf, String> {
-    let name = artifacts.name_of(Role::OnnxRuntime).ok_or("the manifest holds none")?;
+/// Where an artifact is that classifier or tagger need, or why it is not here.
+fn for_signals(artifacts: &Artifacts, role: Role, missing: &mut Missing) -> Result<PathBuf, String> {
+    let name = artifacts.name_of(role).ok_or("the manifest holds none")?;
     match artifacts.find(&name).map_err(|error| format!("{error:#}"))? {
         Some(found) => {
-            info!(path = %found.path.display(), origin = ?found.origin, "onnx runtime found");
+            info!(artifact = name, path = %found.path.display(), origin = ?found.origin, "artifact found");
             Ok(found.path)
         }
         None => {
-            missing.runtime = true;
+            missing.signals.push(role);
             Err("it is being fetched".to_owned())
         }
     }

@@ -9,9 +9,10 @@ use http::HeaderMap;
 use policy::{BudgetFacts, Connectivity, Facts, MomentFacts, Plan, Rule, TargetFacts, TargetId, TargetState, decide};
 use wire::{ApiError, ChatRequest, Usage};
 
+use crate::classifier::ENTITIES;
 use crate::facts::{self, Floor, Gathered};
 use crate::gateway::Gateway;
-use crate::learning::{Asked, Features, Learning, Reading};
+use crate::learning::{Asked, Comparison, Features, Learning, Reading};
 use crate::policies::InForce;
 use crate::{policies, rescue};
 
@@ -42,10 +43,10 @@ impl Decision {
         floor: Option<&Floor>,
     ) -> Result<Self, Box<ApiError>> {
         // enrich
-        let mut signalled = gateway.signals.read(request, &gateway.metrics).await;
+        let in_force = gateway.policies.in_force();
+        let mut signalled = gateway.signals.read(request, &gateway.metrics, in_force.reads(ENTITIES)).await;
         let features = signalled.features.take();
         let deciding = Instant::now();
-        let in_force = gateway.policies.in_force();
         let stickiness = in_force.policy().stickiness();
         let mut gathered = facts::gather(gateway, stickiness, headers, request, signalled, floor)?;
         gateway.token_counts.count(request, &mut gathered.targets).await;
@@ -126,6 +127,17 @@ impl Decision {
     pub(crate) fn asking<'a>(&mut self, gateway: &'a Gateway, request: &ChatRequest) -> Asking<'a> {
         let learning = gateway.learning.as_ref();
         Asking(learning.map(|learning| (learning, learning.asked(request, &self.gathered, self.features.take()))))
+    }
+
+    /// The comparison of this request, which `answered` is about to answer, with another target, where it is of the sample.
+    pub(crate) fn comparison(
+        &self,
+        asking: &Asking<'_>,
+        request: &ChatRequest,
+        answered: &TargetId,
+    ) -> Option<Comparison> {
+        let (learning, asked) = asking.0.as_ref()?;
+        learning.comparison(asked, request, &self.gathered, answered)
     }
 
     /// Remembers a complete answer of `target`. To be called before the caller has its last byte: it may send its next turn

@@ -1,5 +1,7 @@
 //! The way of a request: one function that reads like the table in ARCHITECTURE.md, a callee for each stage.
 
+use std::sync::Arc;
+
 use account::RequestOutcome;
 use dispatch::{Answer, Content, Journal};
 use pingora_core::protocols::http::ServerSession;
@@ -16,7 +18,7 @@ use crate::settle::Settling;
 use crate::{intake, outbox};
 
 /// Answers one chat completion on `session`, whose header has been read. Settled exactly once, on every way out.
-pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSession, request_id: &str) {
+pub(crate) async fn chat_completion(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id: &str) {
     // listen: limits
     let mut settling = Settling::begin(&gateway.metrics, request_id);
     let Ok(_permit) = gateway.in_flight.try_acquire() else {
@@ -69,8 +71,12 @@ pub(crate) async fn chat_completion(gateway: &Gateway, session: &mut ServerSessi
         }
         Some(Ok(answer)) => {
             let (target, reading) = (answer.target.clone(), asking.reading());
+            let comparison = decision.comparison(&asking, &request, &target);
             let remember = |usage| decision.answered(gateway, &request, asking, request_id, &target, usage);
-            relay(session, plan, answer, &mut settling, reading, is_begun, remember).await;
+            let outcome = relay(session, plan, answer, &mut settling, reading, is_begun, remember).await;
+            if let Some(comparison) = comparison.filter(|_| outcome == RequestOutcome::Answered) {
+                comparison.begin(gateway, request_id);
+            }
         }
     }
     // settle: when `settling` is dropped
@@ -94,7 +100,7 @@ async fn relay(
     mut reading: Option<Reading>,
     is_begun: bool,
     remember: impl FnOnce(Option<Usage>),
-) {
+) -> RequestOutcome {
     let Answer { target, locality, content } = answer;
     settling.answering(&target, locality);
     let labels = Labels {
@@ -122,7 +128,8 @@ async fn relay(
         }
         Content::Stream(mut relay) => {
             if !is_begun && reply::begin_stream(session, &labels).await.is_err() {
-                return settling.end(RequestOutcome::CallerGone);
+                settling.end(RequestOutcome::CallerGone);
+                return RequestOutcome::CallerGone;
             }
             let outcome = reply::stream(session, &mut relay, reading.as_mut(), remember).await;
             settling.streamed(&relay);
@@ -133,6 +140,7 @@ async fn relay(
         }
     };
     settling.end(outcome);
+    outcome
 }
 
 /// `x-tidegate-reason`: the rule, and how the first attempt failed when another answered.

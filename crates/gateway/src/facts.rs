@@ -119,7 +119,7 @@ pub(crate) fn of_example(body: Bytes, headers: &HeaderMap, config: &Config, read
     let facts = || {
         let request = ChatRequest::parse(body).map_err(|error| Box::new(ApiError::from(error)))?;
         let claims = Claims::read(headers, &request, &config.trust.anonymous)?;
-        let report = reader.read(&request, Instant::now());
+        let report = reader.read(&request, Instant::now(), true);
         let mut request = request_facts(&claims, &request, config)?;
         request.language = report.language.map(str::to_owned);
         let targets = config.targets.iter().map(|target| (target.id(), &target.classified_as));

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use board::Watched;
 pub(crate) use board::{Board, Shown};
 
+use crate::classifier::ENTITIES;
 use crate::compose::{Artifacts, LocalParts};
 use crate::gateway::Gateway;
 
@@ -34,7 +35,8 @@ pub(crate) struct Lacking {
 #[derive(Default)]
 pub(crate) struct Missing {
     pub local: Vec<Lacking>,
-    pub runtime: bool,
+    /// What classifier and tagger lack.
+    pub signals: Vec<Role>,
 }
 
 /// What follows when something cannot be had.
@@ -51,15 +53,15 @@ pub(crate) fn begin(gateway: &Arc<Gateway>, artifacts: Arc<Artifacts>, missing: 
     if !missing.local.is_empty() {
         tokio::spawn(local(Arc::clone(gateway), Arc::clone(&artifacts), missing.local, WhenFailed::Retry));
     }
-    if missing.runtime {
-        tokio::spawn(runtime(Arc::clone(gateway), artifacts, WhenFailed::Retry));
+    if !missing.signals.is_empty() {
+        tokio::spawn(for_signals(Arc::clone(gateway), artifacts, missing.signals, WhenFailed::Retry));
     }
 }
 
 /// Fetches what is missing, each once.
 pub(crate) async fn complete(gateway: &Arc<Gateway>, artifacts: Arc<Artifacts>, missing: Missing) {
-    if missing.runtime {
-        runtime(Arc::clone(gateway), Arc::clone(&artifacts), WhenFailed::Leave).await;
+    if !missing.signals.is_empty() {
+        for_signals(Arc::clone(gateway), Arc::clone(&artifacts), missing.signals, WhenFailed::Leave).await;
     }
     if !missing.local.is_empty() {
         local(Arc::clone(gateway), artifacts, missing.local, WhenFailed::Leave).await;
@@ -99,24 +101,32 @@ async fn local(gateway: Arc<Gateway>, artifacts: Arc<Artifacts>, mut lacking: Ve
     }
 }
 
-/// ONNX Runtime, for the classifier.
-async fn runtime(gateway: Arc<Gateway>, artifacts: Arc<Artifacts>, when_failed: WhenFailed) {
+/// What classifier and tagger need: ONNX Runtime, and the weights of the larger encoder where it is used.
+async fn for_signals(gateway: Arc<Gateway>, artifacts: Arc<Artifacts>, roles: Vec<Role>, when_failed: WhenFailed) {
     let progress = Watched::new(Box::new(artifacts::LogProgress::default()), Arc::clone(&gateway.fetches));
     let mut pause = RETRY_FIRST;
     loop {
-        let found = obtain_runtime(&artifacts, &progress).await;
-        let is_there = found.is_ok();
-        if let Err(reason) = &found {
-            warn!(reason, retry_s = pause.as_secs(), "onnx runtime cannot be had yet");
+        let (mut runtime, mut weights, mut are_there) = (None, None, true);
+        for role in &roles {
+            let found = obtain(&artifacts, *role, &progress).await;
+            if let Err(reason) = &found {
+                warn!(reason, retry_s = pause.as_secs(), "what classifies requests cannot be had yet");
+                are_there = false;
+            }
+            match role {
+                Role::Encoder => weights = Some(found),
+                _ => runtime = Some(found),
+            }
         }
         let of = Arc::clone(&gateway);
         // Fails only in a panic.
         let _ = tokio::task::spawn_blocking(move || {
-            of.signals.take_up_runtime(&of.config, found);
+            let tag = of.policies.in_force().reads(ENTITIES);
+            of.signals.take_up_fetched(&of.config, runtime, weights, tag);
             of.metrics.show_classifier(of.signals.has_classifier());
         })
         .await;
-        if is_there || when_failed == WhenFailed::Leave {
+        if are_there || when_failed == WhenFailed::Leave {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -124,7 +134,7 @@ async fn runtime(gateway: Arc<Gateway>, artifacts: Arc<Artifacts>, when_failed: 
     }
 }
 
-async fn obtain_runtime(artifacts: &Artifacts, progress: &Watched) -> Result<PathBuf, String> {
-    let name = artifacts.name_of(Role::OnnxRuntime).ok_or("the manifest holds none")?;
+async fn obtain(artifacts: &Artifacts, role: Role, progress: &Watched) -> Result<PathBuf, String> {
+    let name = artifacts.name_of(role).ok_or("the manifest holds none")?;
     artifacts.obtain(&name, progress).await.map(|found| found.path).map_err(|error| format!("{error:#}"))
 }

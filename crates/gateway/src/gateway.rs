@@ -10,6 +10,7 @@ use policy::TargetId;
 use tokio::sync::Semaphore;
 use worker::Worker;
 
+use crate::classifier::ENTITIES;
 use crate::config::Config;
 use crate::conversation::Conversations;
 use crate::fetch::Board;
@@ -102,8 +103,9 @@ impl Gateway {
     pub(crate) async fn reload_policies(self: &Arc<Self>) -> Result<(), String> {
         let gateway = Arc::clone(self);
         let reload = move || {
-            gateway.signals.take_up_learnt(&gateway.config);
-            gateway.policies.reload(&Context::of(&gateway.config), &gateway.metrics).map(drop)
+            let reloaded = gateway.policies.reload(&Context::of(&gateway.config), &gateway.metrics);
+            gateway.signals.take_up(&gateway.config, gateway.policies.in_force().reads(ENTITIES));
+            reloaded.map(drop)
         };
         let done = tokio::task::spawn_blocking(reload).await.map_err(|error| error.to_string())?;
         done.map_err(|errors| errors.to_string())

@@ -6,6 +6,7 @@ use pingora_core::protocols::http::ServerSession;
 use policy::decide;
 use wire::ApiError;
 
+use crate::classifier::ENTITIES;
 use crate::explanation::Explanation;
 use crate::gateway::Gateway;
 use crate::{exchange, facts, reply, rescue};
@@ -29,8 +30,8 @@ pub(crate) async fn explain(gateway: &Gateway, session: &mut ServerSession, requ
 
 async fn explained(gateway: &Gateway, session: &mut ServerSession) -> Result<Option<Bytes>, Box<ApiError>> {
     let Some(request) = exchange::parse(gateway, session).await? else { return Ok(None) };
-    let signalled = gateway.signals.read(&request, &gateway.metrics).await;
     let in_force = gateway.policies.in_force();
+    let signalled = gateway.signals.read(&request, &gateway.metrics, in_force.reads(ENTITIES)).await;
     let stickiness = in_force.policy().stickiness();
     let mut gathered = facts::gather(gateway, stickiness, &session.req_header().headers, &request, signalled, None)?;
     gateway.token_counts.count(&request, &mut gathered.targets).await;

@@ -14,7 +14,8 @@ use tracing::{info, warn};
 use wire::ChatRequest;
 
 use crate::classifier::{self, Loaded, Source};
-use crate::config::{ClassifiedAs, Config, TargetConfig};
+use crate::compose;
+use crate::config::{ClassifiedAs, Config, Profile};
 use crate::learning::Features;
 use crate::learning::versions::Versions;
 
@@ -29,6 +30,10 @@ pub(crate) struct Signals {
     missing: RwLock<Option<String>>,
     /// The version of learnt heads in force.
     learnt: RwLock<Option<String>>,
+    /// Why there is no tagger, where one is wanted.
+    no_tagger: RwLock<Option<String>>,
+    /// Whether every request is tagged, whatever policies ask.
+    always_tags: bool,
     source: RwLock<Source>,
     /// One for each core, so that many long requests do not crowd out those that are being relayed.
     permits: Semaphore,
@@ -45,14 +50,16 @@ pub(crate) struct Signalled {
 
 impl Signals {
     /// `source` is what was loaded from.
-    pub(crate) fn new(loaded: Loaded, source: Source, targets: &[TargetConfig]) -> Self {
-        let targets = targets.iter().map(|target| (target.id().clone(), target.classified_as.clone())).collect();
+    pub(crate) fn new(loaded: Loaded, source: Source, config: &Config) -> Self {
+        let targets = config.targets.iter().map(|target| (target.id().clone(), target.classified_as.clone())).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             reader: RwLock::new(Arc::new(loaded.reader)),
             targets,
             missing: RwLock::new(loaded.missing),
             learnt: RwLock::new(loaded.learnt),
+            no_tagger: RwLock::new(loaded.no_tagger),
+            always_tags: config.classifier.enabled && config.classifier.profile == Profile::Layers2,
             source: RwLock::new(source),
             permits: Semaphore::new(cores),
         }
@@ -68,34 +75,70 @@ impl Signals {
         self.learnt.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Loads the classifier anew where another version of learnt heads is active than the one in force. What cannot be loaded
-    /// changes nothing. Blocks while it reads files.
-    pub(crate) fn take_up_learnt(&self, config: &Config) {
+    /// Why there is no tagger; `None` where there is one, or none is wanted.
+    pub(crate) fn no_tagger(&self) -> Option<String> {
+        self.no_tagger.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether names are looked for where a policy asks for them.
+    pub(crate) fn has_tagger(&self) -> bool {
+        self.reader().has_tagger()
+    }
+
+    /// Loads classifier and tagger anew where another version of learnt heads is active than the one in force, or `tag` wants a tagger and
+    /// there is none. What cannot be loaded changes nothing. Blocks while it reads files.
+    pub(crate) fn take_up(&self, config: &Config, tag: bool) {
         let active = Versions::below(&self.source().home).active();
-        if !config.classifier.enabled || active.as_ref().is_ok_and(|active| *active == self.learnt()) {
+        let has_heads = !config.classifier.enabled || active.as_ref().is_ok_and(|active| *active == self.learnt());
+        if has_heads && (!tag || self.has_tagger()) {
             return;
         }
-        let loaded = classifier::reader(config, &self.source());
+        // What was installed since the start counts.
+        let source = compose::source(config).unwrap_or_else(|_| self.source());
+        let loaded = classifier::reader(config, &source, tag);
+        *self.no_tagger.write().unwrap_or_else(PoisonError::into_inner) = loaded.no_tagger.clone();
+        if let Some(reason) = &loaded.no_tagger {
+            warn!(reason, "names are not looked for; signals.entities is absent");
+        }
         if let Some(reason) = &loaded.missing {
             warn!(reason, "the classifier cannot be loaded anew; the one before stays");
             return;
         }
-        info!(learnt = loaded.learnt, "heads in force");
+        info!(learnt = loaded.learnt, tagger = loaded.reader.has_tagger(), "heads in force");
         self.put_in_force(loaded);
     }
 
-    /// Loads the classifier with ONNX Runtime, which has been fetched, or notes why it cannot be had. Blocks while it reads files.
-    pub(crate) fn take_up_runtime(&self, config: &Config, runtime: Result<PathBuf, String>) {
-        let source = Source { runtime, ..self.source() };
+    /// Loads classifier and tagger with what has been fetched, or notes why it cannot be had. Blocks while it reads files.
+    pub(crate) fn take_up_fetched(
+        &self,
+        config: &Config,
+        runtime: Option<Result<PathBuf, String>>,
+        weights: Option<Result<PathBuf, String>>,
+        tag: bool,
+    ) {
+        let before = self.source();
+        let source = Source {
+            home: before.home,
+            runtime: runtime.unwrap_or(before.runtime),
+            weights: weights.unwrap_or(before.weights),
+        };
         *self.source.write().unwrap_or_else(PoisonError::into_inner) = source.clone();
-        let loaded = classifier::reader(config, &source);
+        let loaded = classifier::reader(config, &source, tag);
+        *self.no_tagger.write().unwrap_or_else(PoisonError::into_inner) = loaded.no_tagger.clone();
+        if let Some(reason) = &loaded.no_tagger {
+            warn!(reason, "names are not looked for; signals.entities is absent");
+        }
         match &loaded.missing {
             Some(reason) => {
                 warn!(reason, "requests are not classified; what policies ask of the classifier is absent");
                 *self.missing.write().unwrap_or_else(PoisonError::into_inner) = loaded.missing;
             }
             None => {
-                info!(learnt = loaded.learnt, "requests are classified from now on");
+                info!(
+                    learnt = loaded.learnt,
+                    tagger = loaded.reader.has_tagger(),
+                    "requests are classified from now on"
+                );
                 self.put_in_force(loaded);
             }
         }
@@ -120,16 +163,16 @@ impl Signals {
         Arc::clone(&self.reader.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads one request.
-    pub(crate) async fn read(&self, request: &ChatRequest, metrics: &Metrics) -> Signalled {
-        let (began, reader) = (Instant::now(), self.reader());
-        let report = if request.body().len() <= INLINE_BYTES_MAX {
-            Some(reader.read(request, began))
+    /// Reads one request; `tag` when what decides it asks for names.
+    pub(crate) async fn read(&self, request: &ChatRequest, metrics: &Metrics, tag: bool) -> Signalled {
+        let (began, reader, tag) = (Instant::now(), self.reader(), tag || self.always_tags);
+        let report = if request.body().len() <= INLINE_BYTES_MAX && reader.is_quick(tag) {
+            Some(reader.read(request, began, tag))
         } else {
             // The semaphore is never closed.
             let _permit = self.permits.acquire().await;
             let (reader, request) = (Arc::clone(&reader), request.clone());
-            tokio::task::spawn_blocking(move || reader.read(&request, began)).await.ok()
+            tokio::task::spawn_blocking(move || reader.read(&request, began, tag)).await.ok()
         };
         let outcome = report.as_ref().map_or(SignalsOutcome::FAILED, outcome);
         metrics.signals_read(&outcome, began.elapsed());
@@ -139,6 +182,9 @@ impl Signals {
         };
         if let Some(scan) = &report.scan {
             metrics.scan_found(scan.kinds.iter().map(|(kind, count)| (kind.as_ref(), *count)));
+        }
+        if let Some(entities) = &report.entities {
+            metrics.scan_found(entities.iter().map(|(kind, count)| (kind.as_ref(), *count)));
         }
         let facts = facts(&reader, &report, self.targets.iter().map(|(id, of)| (id, of)));
         let features = match (reader.classifier(), report.classification) {
@@ -179,6 +225,7 @@ fn scanned(report: &Report) -> SignalFacts {
         secrets: Some(scan.secrets),
         kinds: Some(scan.kinds.keys().map(|kind| kind.as_ref().to_owned()).collect()),
         opaque_parts: Some(scan.opaque),
+        entities: report.entities.as_ref().map(|found| found.keys().map(|kind| kind.as_ref().to_owned()).collect()),
         ..SignalFacts::default()
     }
 }

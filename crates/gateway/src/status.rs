@@ -53,6 +53,10 @@ pub(crate) struct ClassifierReadiness {
     pub learnt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether names are looked for where a policy asks: `ready`, `off`, or `missing` where that is wanted.
+    pub tagger: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tagger_reason: Option<String>,
 }
 
 /// The network as far as cloud targets are concerned.
@@ -172,12 +176,19 @@ impl PolicyReadiness {
 impl ClassifierReadiness {
     fn of(signals: &Signals) -> Self {
         let reason = signals.missing();
-        let state = match (&reason, signals.has_classifier()) {
-            (Some(_), _) => "missing",
-            (None, true) => "ready",
-            (None, false) => "off",
+        let state = |reason: &Option<String>, is_there| match (reason, is_there) {
+            (Some(_), _) => "missing".to_owned(),
+            (None, true) => "ready".to_owned(),
+            (None, false) => "off".to_owned(),
         };
-        Self { state: state.to_owned(), learnt: signals.learnt(), reason }
+        let tagger_reason = signals.no_tagger();
+        Self {
+            state: state(&reason, signals.has_classifier()),
+            learnt: signals.learnt(),
+            reason,
+            tagger: state(&tagger_reason, signals.has_tagger()),
+            tagger_reason,
+        }
     }
 }
 

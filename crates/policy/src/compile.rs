@@ -54,6 +54,15 @@ impl Policy {
         &self.stickiness
     }
 
+    /// Whether a condition of it reads this fact.
+    #[must_use]
+    pub fn reads(&self, fact: &str) -> bool {
+        let of_rules = self.placement.iter().map(|rule| &rule.when);
+        let of_routes = self.routes.iter().flat_map(|route| [&route.when, &route.require]);
+        let mut conditions = of_rules.chain(of_routes).flatten();
+        conditions.any(|condition| condition.facts().iter().any(|read| read.name == fact))
+    }
+
     /// The ids of the routes, in order.
     pub fn route_ids(&self) -> impl Iterator<Item = &Arc<str>> {
         self.routes.iter().map(|route| &route.id)

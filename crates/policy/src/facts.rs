@@ -241,6 +241,8 @@ pub struct SignalFacts {
     pub secrets: Option<u64>,
     /// The kinds of personal data and secrets found, sorted, without duplicates.
     pub kinds: Option<Vec<String>>,
+    /// What the tagger found in the whole prompt: `person`, `address`, `organisation`, `identifier`, sorted, without duplicates.
+    pub entities: Option<Vec<String>>,
     /// Parts of the prompt that are not text, into which nobody looked.
     pub opaque_parts: Option<u64>,
     /// Probability from 0 to 1 that somebody tries to subvert the model.

@@ -75,6 +75,7 @@ impl Facts {
             "personal_data" => self.signals.personal_data = optional(value, whole)?,
             "secrets" => self.signals.secrets = optional(value, whole)?,
             "kinds" => self.signals.kinds = if *value == FactValue::Absent { None } else { Some(words(value)) },
+            "entities" => self.signals.entities = if *value == FactValue::Absent { None } else { Some(words(value)) },
             "opaque_parts" => self.signals.opaque_parts = optional(value, whole)?,
             "task_probability" => self.signals.task_probability = optional(value, number)?,
             "seen_share" => self.signals.seen_share = optional(value, number)?,

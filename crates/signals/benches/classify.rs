@@ -66,7 +66,7 @@ fn read(reader: &Reader, tokens: usize, n: usize) -> Duration {
     let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"{}"}}]}}"#, prompt(tokens, n));
     let request = ChatRequest::parse(body.into());
     let began = Instant::now();
-    let report = request.map(|request| reader.read(&request, began));
+    let report = request.map(|request| reader.read(&request, began, false));
     let took = began.elapsed();
     assert!(report.is_ok_and(|report| report.classification.is_ok()));
     took

@@ -3,6 +3,7 @@
 //!
 //! What is kept holds no text. Something found across two messages, half in one and half in the other, is not found.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use wire::{ChatRequest, Texts};
 
 use crate::classify::heads::HAND_FEATURES;
 use crate::classify::windows::context_messages;
-use crate::classify::{Classification, Classifier, NotEncoded, TextVector, Turn, hand, request_vector};
+use crate::classify::{Classification, Classifier, NotEncoded, Tagging, TextVector, Turn, hand, request_vector};
 use crate::language::language;
 use crate::scan::Scanner;
 use crate::scan_report::ScanReport;
@@ -46,6 +47,9 @@ pub struct Report {
     pub scan: Option<ScanReport>,
     /// What the classifier says, or why it says nothing.
     pub classification: Result<Classification, NotClassified>,
+    /// What the tagger found, by the word of its kind: `None` where there is none or none was asked, and when it did not get through the whole
+    /// request in time.
+    pub entities: Option<BTreeMap<Arc<str>, u64>>,
     /// Share from 0 to 1 of the text of all messages that the classifier saw; 1 for a request without text.
     pub seen_share: f64,
     /// ISO 639-1 code of the language of the turn.
@@ -67,6 +71,7 @@ struct Slice {
     hand: [f32; HAND_FEATURES],
     language: Option<&'static str>,
     vector: OnceLock<TextVector>,
+    entities: OnceLock<BTreeMap<Arc<str>, u64>>,
 }
 
 /// Reads requests.
@@ -74,6 +79,7 @@ pub struct Reader {
     scanner: Arc<Scanner>,
     classifier: Option<Classifier>,
     deadline: Duration,
+    tagging: Option<Tagging>,
     slices: Cache<[u8; 32], Arc<Slice>>,
 }
 
@@ -88,7 +94,27 @@ impl Reader {
     #[must_use]
     pub fn new(scanner: Arc<Scanner>, classifier: Option<Classifier>, deadline: Duration) -> Self {
         let slices = Cache::builder().max_capacity(SLICES_MAX).time_to_idle(SLICE_TTL).build();
-        Self { scanner, classifier, deadline, slices }
+        Self { scanner, classifier, deadline, tagging: None, slices }
+    }
+
+    /// With a tagger, which is asked where [`Reader::read`] is told so.
+    #[must_use]
+    pub fn with_tagger(mut self, tagging: Option<Tagging>) -> Self {
+        self.tagging = tagging;
+        self
+    }
+
+    /// Whether there is a tagger.
+    #[must_use]
+    pub fn has_tagger(&self) -> bool {
+        self.tagging.is_some()
+    }
+
+    /// Whether a short request is read in less time than it takes to hand it to another thread.
+    #[must_use]
+    pub fn is_quick(&self, tag: bool) -> bool {
+        let is_heavy = self.classifier.as_ref().is_some_and(|classifier| classifier.encoder().has_tokens());
+        !(is_heavy || tag && self.has_tagger())
     }
 
     /// The classifier, where there is one.
@@ -98,9 +124,10 @@ impl Reader {
     }
 
     /// Reads a request. Takes time in proportion to what is new in it: not for threads that many requests share, unless the
-    /// request is short. `began` is when the request came to be read, from which the deadline counts.
+    /// request is short. `began` is when the request came to be read, from which the deadline counts. With `tag` the tagger is asked too, after
+    /// the classifier and with a deadline of its own.
     #[must_use]
-    pub fn read(&self, request: &ChatRequest, began: Instant) -> Report {
+    pub fn read(&self, request: &ChatRequest, began: Instant, tag: bool) -> Report {
         let messages = request.message_slices();
         let (mut fields, scan_until) = (request.other_slices(), Instant::now() + SCAN_TIME_MAX);
         let short: Vec<_> = fields.extract_if(.., |json| json.len() <= SHORT_FIELD_BYTES_MAX).collect();
@@ -109,7 +136,8 @@ impl Reader {
         let long = fields.iter().map(|json| read(&[json], Kind::Fields));
         let others: Option<Vec<_>> = long.chain([read(&short, Kind::Fields)]).collect();
         let (Some(known), Some(others)) = (known, others) else {
-            return Report { scan: None, classification: Err(NotClassified::Late), seen_share: 0.0, language: None };
+            let classification = Err(NotClassified::Late);
+            return Report { scan: None, classification, entities: None, seen_share: 0.0, language: None };
         };
         let mut scan = ScanReport::default();
         known.iter().chain(&others).for_each(|slice| scan.add(&slice.scan));
@@ -118,9 +146,13 @@ impl Reader {
             None => (Err(NotClassified::Unavailable), 0.0),
             Some(classifier) => self.classify(classifier, &messages, &known, turn, began + self.deadline),
         };
+        let texts = messages.iter().zip(&known).map(|of| (of, true));
+        let texts = texts.chain(fields.iter().zip(&others).map(|of| (of, false)));
+        let entities = self.tagging.as_ref().filter(|_| tag).and_then(|tagging| self.entities(tagging, texts));
         Report {
             scan: Some(scan),
             classification,
+            entities,
             seen_share,
             language: known.get(turn).and_then(|turn| turn.language),
         }
@@ -150,9 +182,38 @@ impl Reader {
             hand: hand::features(&texts.content),
             language: language(&texts.content),
             vector: OnceLock::new(),
+            entities: OnceLock::new(),
         });
         self.slices.insert(key, Arc::clone(&slice));
         slice
+    }
+
+    /// What the tagger finds in messages and fields; `None` when it is not done in time.
+    fn entities<'a>(
+        &self,
+        tagging: &Tagging,
+        slices: impl Iterator<Item = ((&'a &'a str, &'a Arc<Slice>), bool)>,
+    ) -> Option<BTreeMap<Arc<str>, u64>> {
+        let until = Instant::now() + tagging.deadline;
+        let mut all = BTreeMap::new();
+        for ((json, slice), is_message) in slices {
+            if slice.entities.get().is_none() {
+                let texts = if is_message { Texts::of_message(json) } else { Texts::of_field(json) };
+                let mut found = BTreeMap::new();
+                for text in [&texts.content, &texts.rest] {
+                    let findings = tagging.tagger.tag(&tagging.encoder, &self.scanner, text, until).ok()?;
+                    for (kind, count) in findings.counts() {
+                        *found.entry(Arc::from(kind.as_str())).or_default() += count as u64;
+                    }
+                }
+                // Another request may have been first, with the same.
+                let _ = slice.entities.set(found);
+            }
+            for (kind, count) in slice.entities.get()? {
+                *all.entry(Arc::clone(kind)).or_default() += count;
+            }
+        }
+        Some(all)
     }
 
     /// The classification of a request whose turn is message `turn`, with the share of the text that was seen.

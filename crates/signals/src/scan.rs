@@ -104,6 +104,16 @@ impl Scanner {
         findings
     }
 
+    /// The least confidence at which a kind is reported, where one is configured.
+    pub(crate) fn threshold(&self, kind: &Kind) -> Option<f32> {
+        self.thresholds.get(kind.as_str()).copied()
+    }
+
+    /// Whether the configuration allows this text, so that it is not reported.
+    pub(crate) fn is_allowed(&self, text: &str) -> bool {
+        self.allowed.holds(text)
+    }
+
     fn is_reported(&self, candidate: &Candidate, normal: &Normal<'_>, text: &str) -> bool {
         let threshold = match self.thresholds.is_empty() {
             true => THRESHOLD_DEFAULT,

@@ -27,6 +27,8 @@ struct RawArtifact {
     name: Text,
     version: Text,
     role: Role,
+    #[serde(default)]
+    optional: bool,
     licence: String,
     about: String,
     file_name: Text,
@@ -134,6 +136,7 @@ impl Check {
             name: raw.name.to_string(),
             version: raw.version.to_string(),
             role: raw.role,
+            is_optional: raw.optional,
             licence: raw.licence.clone(),
             about: raw.about.clone(),
             file_name: raw.file_name.to_string(),

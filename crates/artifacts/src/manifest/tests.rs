@@ -37,8 +37,9 @@ fn every_entry_of_the_embedded_manifest_loads() {
             assert!(!artifact.licence().is_empty() && !artifact.about().is_empty());
         }
     }
-    let names = [Role::Engine, Role::Model, Role::OnnxRuntime].map(|role| manifest.first(role).unwrap().name());
-    assert_eq!(names, ["llama-server", "smollm2-135m-instruct", "onnxruntime"]);
+    let names =
+        [Role::Engine, Role::Model, Role::OnnxRuntime, Role::Encoder].map(|role| manifest.first(role).unwrap().name());
+    assert_eq!(names, ["llama-server", "smollm2-135m-instruct", "onnxruntime", "minilm-l6-v2"]);
     let model = manifest.first(Role::Model).unwrap().plan(&Platform::current()).unwrap();
     assert_eq!((model.fetch_bytes(), model.disk_bytes()), (92_871_040, 2 * 92_871_040 + 98_362_432));
     let engine = manifest.get("llama-server").unwrap();

@@ -36,7 +36,10 @@ async fn list(store: &artifacts::Store) -> anyhow::Result<()> {
                 say!("{:width$}  {} ({}, {})", "", path.display(), megabytes(size), word(origin));
             }
             (Some(path), Some(origin), None, _) => say!("{:width$}  {} ({})", "", path.display(), word(origin)),
-            (_, _, _, Some(fetch)) => say!("{:width$}  installing fetches {}", "", megabytes(fetch)),
+            (_, _, _, Some(fetch)) => {
+                let by_name = if listed.is_optional { "; only when asked for by name" } else { "" };
+                say!("{:width$}  installing fetches {}{by_name}", "", megabytes(fetch));
+            }
             _ => {}
         }
     }
@@ -95,7 +98,10 @@ async fn verify(store: &artifacts::Store) -> anyhow::Result<()> {
 fn names(store: &artifacts::Store, name: Option<&str>) -> Vec<String> {
     match name {
         Some(name) => vec![name.to_owned()],
-        None => store.manifest().artifacts().map(|artifact| artifact.name().to_owned()).collect(),
+        None => {
+            let wanted = store.manifest().artifacts().filter(|artifact| !artifact.is_optional());
+            wanted.map(|artifact| artifact.name().to_owned()).collect()
+        }
     }
 }
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use ::signals::Reader;
 use anyhow::{Context as _, anyhow, bail};
-use artifacts::Role;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use policy::{FactValue, Facts, TargetFacts, TargetState, decide};
 
-use crate::classifier::{self, Source};
+use crate::classifier::{self, ENTITIES};
 use crate::cli::ExplainArgs;
 use crate::compose;
 use crate::config::Config;
@@ -30,7 +29,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let file = args.policy.as_deref().or(config.policy.file.as_deref());
     let active = with_stack(|| load_file(file, &Context::of(&config)))?;
     let in_force = InForce { generation: 1, active, shadow: None };
-    let facts = given_facts(args, &config)?;
+    let facts = given_facts(args, &config, in_force.reads(ENTITIES))?;
     let targets = given_targets(args, &config)?;
     let plan = decide(in_force.policy(), &facts, &targets).map_err(|refusal| anyhow!("refused: {refusal}"))?;
     let explanation = Explanation::of(&in_force, &facts, &targets, &plan);
@@ -42,7 +41,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn given_facts(args: &ExplainArgs, config: &Config) -> anyhow::Result<Facts> {
+fn given_facts(args: &ExplainArgs, config: &Config, tag: bool) -> anyhow::Result<Facts> {
     let body = match args.request.as_deref() {
         None => EXAMPLE.to_owned(),
         Some(path) => read(path, config.limits.body_bytes_max)?,
@@ -54,7 +53,7 @@ fn given_facts(args: &ExplainArgs, config: &Config) -> anyhow::Result<Facts> {
         let value = HeaderValue::try_from(value.trim()).map_err(|_| anyhow!("{header:?} holds no header's value"))?;
         headers.append(name, value);
     }
-    let reader = reader(config)?;
+    let reader = reader(config, tag)?;
     let mut facts =
         facts::of_example(body.into(), &headers, config, &reader).map_err(|error| anyhow!("refused: {error}"))?;
     for fact in &args.facts {
@@ -65,14 +64,13 @@ fn given_facts(args: &ExplainArgs, config: &Config) -> anyhow::Result<Facts> {
 }
 
 /// What the gateway would read the request with, as far as that is on this machine; nothing is fetched.
-fn reader(config: &Config) -> anyhow::Result<Reader> {
-    let store = compose::store(config)?;
-    let artifact = store.manifest().first(Role::OnnxRuntime);
-    let found = artifact.map_or(Ok(None), |artifact| store.find(artifact.name()))?;
-    let runtime = found.map(|found| found.path).ok_or_else(|| "it is not installed".to_owned());
-    let loaded = classifier::reader(config, &Source { home: store.home().path().to_owned(), runtime });
+fn reader(config: &Config, tag: bool) -> anyhow::Result<Reader> {
+    let loaded = classifier::reader(config, &compose::source(config)?, tag);
     if let Some(missing) = loaded.missing {
         eprintln!("not classified: {missing}");
+    }
+    if let Some(missing) = loaded.no_tagger {
+        eprintln!("names are not looked for: {missing}");
     }
     Ok(loaded.reader)
 }

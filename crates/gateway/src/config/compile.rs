@@ -123,7 +123,7 @@ pub(super) fn compile(
     let policy = policy_sources(&mut check, raw.policy);
     let classifier = compile_classifier(&mut check, raw.classifier);
     let scanner = compile_scan(&mut check, raw.scan);
-    let learning = compile_learning(&mut check, raw.learning);
+    let learning = compile_learning(&mut check, raw.learning, &ids);
     let outbox = compile_outbox(&mut check, &raw.outbox);
     Some(Config {
         listen,

@@ -1,15 +1,16 @@
 //! The key `learning`: what is kept of answers, and who judges them.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use account::labels::LabelLimits;
-use policy::{TAG_FORM, is_tag};
+use policy::{TAG_FORM, TargetId, is_tag};
 use serde_json::{Value, json};
 use signals::learn::Schema;
 
 use super::compile::Check;
-use super::raw::{RawLearning, RawVerifier};
+use super::raw::{RawComparison, RawLearning, RawVerifier};
 
 /// Verifiers of one configuration at most.
 const VERIFIERS_MAX: usize = 64;
@@ -36,6 +37,21 @@ pub(crate) struct LearningConfig {
     pub retry_weight: f64,
     /// Who judges answers, in order.
     pub verifiers: Vec<Verifier>,
+    /// Which requests are answered twice.
+    pub comparison: Option<ComparisonConfig>,
+}
+
+/// The comparison sample as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ComparisonConfig {
+    /// Compared with each other.
+    pub targets: Vec<TargetId>,
+    /// Share of the judged requests.
+    pub share: f64,
+    /// At most in a day of UTC.
+    pub requests_per_day: u64,
+    /// At most in a day of UTC; not limited when absent.
+    pub usd_per_day: Option<f64>,
 }
 
 /// Judges the answers that it is for.
@@ -65,7 +81,8 @@ pub(crate) enum VerifierKind {
     },
 }
 
-pub(super) fn compile_learning(check: &mut Check<'_>, raw: RawLearning) -> LearningConfig {
+/// `ids` are the targets of the configuration, those that are switched off included.
+pub(super) fn compile_learning(check: &mut Check<'_>, raw: RawLearning, ids: &HashSet<String>) -> LearningConfig {
     let default = LabelLimits::default();
     let days = |check: &mut Check<'_>, path: &str, value, default: Duration| {
         let default_days = default.as_secs() / DAY.as_secs();
@@ -84,6 +101,10 @@ pub(super) fn compile_learning(check: &mut Check<'_>, raw: RawLearning) -> Learn
         let count = raw.verifiers.len();
         check.problem("learning.verifiers", format!("has {count} entries; the limit is {VERIFIERS_MAX}"));
     }
+    if raw.comparison.is_some() && raw.verifiers.is_empty() {
+        check.problem("learning.comparison", "needs learning.verifiers: only what is judged is compared");
+    }
+    let comparison = raw.comparison.and_then(|raw| comparison(check, raw, ids));
     let verifiers = raw.verifiers.into_iter().enumerate();
     LearningConfig {
         enabled: raw.enabled.unwrap_or(false),
@@ -93,7 +114,32 @@ pub(super) fn compile_learning(check: &mut Check<'_>, raw: RawLearning) -> Learn
         verifiers: verifiers
             .filter_map(|(index, raw)| verifier(check, &format!("learning.verifiers[{index}]"), raw))
             .collect(),
+        comparison,
     }
+}
+
+fn comparison(check: &mut Check<'_>, raw: RawComparison, ids: &HashSet<String>) -> Option<ComparisonConfig> {
+    let key = |name: &str| format!("learning.comparison.{name}");
+    let named: HashSet<&String> = raw.targets.iter().collect();
+    if named.len() < 2 || named.len() != raw.targets.len() {
+        check.problem(&key("targets"), "has to name two targets or more, each once");
+    }
+    for (n, id) in raw.targets.iter().enumerate().filter(|(_, id)| !ids.contains(*id)) {
+        check.problem(&key(&format!("targets[{n}]")), format!("{id:?} is no target of this configuration"));
+    }
+    let targets = raw.targets.iter().filter_map(|id| TargetId::new(id).ok()).collect();
+    let share = raw.share.filter(|share| *share > 0.0 && *share <= 1.0);
+    let requests_per_day = raw.requests_per_day.filter(|most| *most > 0);
+    if share.is_none() {
+        check.problem(&key("share"), "has to be given, above 0 to 1");
+    }
+    if requests_per_day.is_none() {
+        check.problem(&key("requests_per_day"), "has to be given, 1 or more: there is no comparison without a budget");
+    }
+    if raw.usd_per_day.is_some_and(|usd| !(usd >= 0.0 && usd.is_finite())) {
+        check.problem(&key("usd_per_day"), "has to be a number from 0");
+    }
+    Some(ComparisonConfig { targets, share: share?, requests_per_day: requests_per_day?, usd_per_day: raw.usd_per_day })
 }
 
 fn verifier(check: &mut Check<'_>, path: &str, raw: RawVerifier) -> Option<Verifier> {
@@ -196,6 +242,24 @@ mod tests {
         let VerifierKind::Command { program, arguments, timeout } = &sql.kind else { panic!("command") };
         assert_eq!((program.to_str(), arguments.as_slice()), (Some("tool/check"), &["--strict".to_owned()][..]));
         assert_eq!(*timeout, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_comparison_needs_targets_a_share_a_budget_and_somebody_who_judges() {
+        let verifiers = "verifiers: [{kind: json}]";
+        let error = |comparison: &str| parse(&format!("{{{verifiers}, comparison: {comparison}}}")).unwrap_err();
+        for (comparison, part) in [
+            ("{share: 0.1, requests_per_day: 5}", "comparison.targets: has to name two"),
+            ("{targets: [a/b, a/b], share: 0.1, requests_per_day: 5}", "each once"),
+            ("{targets: [a/b, c/d], share: 0.1, requests_per_day: 5}", "comparison.targets[1]: \"c/d\" is no target"),
+            ("{targets: [a/b, c/d], share: 0, requests_per_day: 5}", "comparison.share: has to be given"),
+            ("{targets: [a/b, c/d], share: 1}", "comparison.requests_per_day: has to be given"),
+            ("{targets: [a/b, c/d], share: 1, requests_per_day: 1, usd_per_day: -1}", "comparison.usd_per_day"),
+        ] {
+            assert!(error(comparison).contains(part), "{part} in {}", error(comparison));
+        }
+        let alone = parse("{comparison: {targets: [a/b, c/d], share: 1, requests_per_day: 1}}").unwrap_err();
+        assert!(alone.contains("needs learning.verifiers"), "{alone}");
     }
 
     #[test]

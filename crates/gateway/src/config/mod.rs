@@ -30,10 +30,10 @@ use policy::{BreakerLimits, Locality, Mode, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
 pub(crate) use health::NetworkConfig;
-pub(crate) use learning::{LearningConfig, Verifier, VerifierKind};
+pub(crate) use learning::{ComparisonConfig, LearningConfig, Verifier, VerifierKind};
 pub(crate) use outbox::OutboxConfig;
 pub(crate) use secret::Secret;
-pub(crate) use signals::ClassifierConfig;
+pub(crate) use signals::{ClassifierConfig, Profile};
 pub(crate) use size_class::ClassifiedAs;
 pub(crate) use trust::{CallerTrust, Claim, Trust};
 use yaml::Problem;

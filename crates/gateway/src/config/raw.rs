@@ -129,11 +129,16 @@ pub(crate) struct RawRecogniser {
 pub(crate) struct RawClassifier {
     /// Whether requests are classified; true when absent.
     pub enabled: Option<bool>,
-    /// A folder with the files of a classifier, instead of the built-in one. A relative path is taken from the folder of the
+    /// `static` (the default; a fraction of a millisecond) or `layers2` (8 ms for 128 tokens; the artifact minilm-l6-v2 is fetched for it once).
+    pub profile: Option<String>,
+    /// A folder with the files of a classifier, instead of a built-in one. A relative path is taken from the folder of the
     /// configuration.
     pub folder: Option<String>,
-    /// Longest time for one request; 20 when absent. Past it the request is decided without.
+    /// Longest time for one request; 20 when absent, with layers2 200. Past it the request is decided without.
     pub deadline_ms: Option<u64>,
+    /// Longest time that names in one request are looked for, where a policy asks for `signals.entities` or the profile is layers2; 1000
+    /// when absent. Past it `signals.entities` is absent.
+    pub tagger_deadline_ms: Option<u64>,
 }
 
 /// Learning from one's own traffic. Features of requests are kept on this machine with how well they were answered, no text.
@@ -155,6 +160,24 @@ pub(crate) struct RawLearning {
     pub retry_weight: Option<f64>,
     /// What looks at answers by itself, in order: the first that fits a request; at most 64.
     pub verifiers: Vec<RawVerifier>,
+    /// Requests that a second target answers too, where a verifier judges them; none when absent.
+    pub comparison: Option<RawComparison>,
+}
+
+/// A sample of requests is sent to another target as well, where the request might go, and that answer is judged like the first. Nobody else sees
+/// it.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawComparison {
+    /// The targets that are compared with each other, two or more.
+    pub targets: Vec<String>,
+    /// Share of the judged requests, above 0 to 1.
+    pub share: Option<f64>,
+    /// So many a day (UTC) at most, since the start of the gateway.
+    pub requests_per_day: Option<u64>,
+    /// So many US dollars a day at most, by the prices of the targets; a target without a known price is not asked then. Not limited when absent.
+    pub usd_per_day: Option<f64>,
 }
 
 /// Requests that cannot be answered now and are answered later: those with `Prefer: respond-async`, and those of routes with

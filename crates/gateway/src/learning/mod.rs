@@ -4,6 +4,7 @@
 //! No text is kept. Nothing here decides a request or holds one up: records are handed to a thread, verifiers run beside.
 //! Everything stays on this machine, of every privacy class. `tidegate train` makes heads of it.
 
+mod comparison;
 pub(crate) mod feedback;
 mod retries;
 mod verify;
@@ -21,9 +22,11 @@ use wire::ChatRequest;
 use crate::config::{LearningConfig, Verifier};
 use crate::conversation::Thread;
 use crate::facts::Gathered;
+use comparison::Comparing;
 use retries::{Question, Retries};
 use verify::Verifying;
 
+pub(crate) use comparison::Comparison;
 pub(crate) use verify::Reading;
 
 /// The folder of all that was learnt, in the data folder.
@@ -40,6 +43,7 @@ pub(crate) struct Learning {
     config: LearningConfig,
     retries: Retries,
     verifying: Verifying,
+    comparing: Option<Comparing>,
     models: Vec<(TargetId, String)>,
 }
 
@@ -47,6 +51,7 @@ pub(crate) struct Learning {
 pub(crate) type Features = (String, Box<[f32; FEATURES]>);
 
 /// What is kept of a request until it is answered.
+#[derive(Clone)]
 pub(crate) struct Asked {
     privacy: Privacy,
     task: Option<String>,
@@ -67,7 +72,8 @@ impl Learning {
     ) -> Result<Self, LabelError> {
         let store = Arc::new(LabelStore::open(&labels_path(home), config.limits)?);
         let (retries, verifying) = (Retries::new(), Verifying::new(Arc::clone(&store)));
-        Ok(Self { store, config, retries, verifying, models })
+        let comparing = config.comparison.clone().map(Comparing::new);
+        Ok(Self { store, config, retries, verifying, comparing, models })
     }
 
     /// What was written so far.

@@ -51,6 +51,11 @@ impl InForce {
         &self.active.policy
     }
 
+    /// Whether one of them reads this fact.
+    pub(crate) fn reads(&self, fact: &str) -> bool {
+        self.policy().reads(fact) || self.shadow.as_ref().is_some_and(|shadow| shadow.policy.reads(fact))
+    }
+
     /// What is most likely a mistake in them.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = &Finding> {
         self.active.warnings.iter().chain(self.shadow.iter().flat_map(|shadow| &shadow.warnings))

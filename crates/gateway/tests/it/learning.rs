@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, ScriptedUpstream, bin};
 
 use crate::real_engine::installed;
-use crate::support::{Reply, chat, cloud_config, hello, hello_stream};
+use crate::support::{LISTEN, Reply, chat, cloud_config, hello, hello_stream};
 use crate::training::fill;
 
 async fn gateway(upstream: &ScriptedUpstream, learning: &str) -> Gateway {
@@ -186,4 +186,77 @@ async fn traffic_is_learnt_from_and_a_running_gateway_takes_up_what_was_learnt()
     assert_eq!(heads_in_force().await, "v1");
     tidegate(&["train", "--rollback"]);
     assert_eq!(heads_in_force().await, Value::Null);
+}
+
+/// A device and a cloud target that answer each in their own words, with a verifier that only the device's satisfy.
+async fn comparing(comparison: &str) -> (ScriptedUpstream, ScriptedUpstream, Gateway) {
+    let (device, cloud) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    device.set_default(Behaviour::answer("the tide turns"));
+    cloud.set_default(Behaviour::answer("the moon"));
+    let config = format!(
+        "{LISTEN}learning:
+  enabled: true
+  retry_weight: 0
+  verifiers: [{{kind: command, command: [grep, -q, tide]}}]
+  comparison: {{targets: [device/d, cloud/c], share: 1, {comparison}}}
+targets:
+  - {{id: device/d, provider: openai, model: d, base_url: '{}', locality: device}}
+  - {{id: cloud/c, provider: openai, model: c, base_url: '{}', price: {{input_usd_per_mtok: 1, output_usd_per_mtok: 1}}}}\n",
+        device.base_url(),
+        cloud.base_url()
+    );
+    let gateway = Gateway::start(&config).await;
+    (device, cloud, gateway)
+}
+
+/// Waits until so many answers of the cloud target are judged.
+async fn wait_for_compared(gateway: &Gateway, count: usize) {
+    let judged = |line: &&String| line.contains("cloud/c") && line.contains("verifier");
+    let found = async {
+        while listed(gateway).iter().filter(judged).count() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(testkit::PATIENCE, found).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sample_is_answered_by_both_targets_within_the_budget_of_the_day() {
+    let (_device, cloud, gateway) = comparing("requests_per_day: 2").await;
+    for (n, body) in [hello(), hello_stream()].into_iter().enumerate() {
+        let id = format!("req-{n}");
+        let reply = Reply::of(chat(&gateway, &body).header("x-request-id", &id)).await;
+        assert_eq!(reply.header("x-tidegate-locality"), "device", "{}", reply.text);
+        assert!(!reply.text.contains("moon"), "the caller sees nothing of it: {}", reply.text);
+        wait_for_label(&gateway, &[&id, "device/d", "1.00 verifier"]).await;
+        wait_for_compared(&gateway, n + 1).await;
+    }
+    assert_eq!(cloud.attempts().len(), 2);
+    assert_eq!(Reply::of(chat(&gateway, &hello()).header("x-request-id", "req-beyond")).await.status, 200);
+    wait_for_label(&gateway, &["req-beyond", "1.00 verifier"]).await;
+    assert_eq!(cloud.attempts().len(), 2, "the budget is used up");
+}
+
+#[tokio::test]
+async fn nothing_is_compared_where_the_request_may_not_go_or_money_does_not_reach() {
+    let (_device, cloud, gateway) = comparing("requests_per_day: 100").await;
+    let card = json!({"model": "auto", "messages": [{"role": "user", "content": "My card is 4111 1111 1111 1111."}]});
+    for (id, body, name, value) in [
+        ("req-private", hello(), "x-tidegate-privacy", "confidential"),
+        ("req-only", hello(), "x-tidegate-mode", "only_on_device"),
+        ("req-card", card, "x-tidegate-mode", "prefer_in_cloud"),
+    ] {
+        let request = chat(&gateway, &body).header("x-request-id", id).header(name, value);
+        assert_eq!(Reply::of(request).await.header("x-tidegate-locality"), "device", "{id}");
+        wait_for_label(&gateway, &[id, "1.00 verifier"]).await;
+    }
+    // One that may go, so that what came before had its time.
+    assert_eq!(Reply::of(chat(&gateway, &hello()).header("x-request-id", "req-may")).await.status, 200);
+    wait_for_compared(&gateway, 1).await;
+    assert_eq!(cloud.attempts().len(), 1, "nothing but that");
+
+    let (_device_of_poor, cloud, poor) = comparing("requests_per_day: 100, usd_per_day: 0.00000001").await;
+    assert_eq!(Reply::of(chat(&poor, &hello()).header("x-request-id", "req-poor")).await.status, 200);
+    wait_for_label(&poor, &["req-poor", "1.00 verifier"]).await;
+    assert_eq!(cloud.connections_total(), 0);
 }

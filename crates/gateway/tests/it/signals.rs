@@ -19,6 +19,11 @@ struct Setting {
 
 /// A small model on the device and a large one in the cloud under the default policy, with `more` configuration.
 async fn setting(more: &str) -> Setting {
+    setting_at(more, None).await
+}
+
+/// The same with a data folder.
+async fn setting_at(more: &str, home: Option<&Path>) -> Setting {
     let (device, cloud) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
     device.set_default(Behaviour::answer("from the device"));
     cloud.set_default(Behaviour::answer("from the cloud"));
@@ -29,7 +34,12 @@ async fn setting(more: &str) -> Setting {
         device.base_url(),
         cloud.base_url()
     );
-    Setting { gateway: Gateway::start(&config).await, cloud, _device: device }
+    let builder = Gateway::builder(&config);
+    let gateway = match home {
+        Some(home) => builder.home(home).start().await,
+        None => builder.start().await,
+    };
+    Setting { gateway, cloud, _device: device }
 }
 
 fn ask(prompt: &str) -> Value {
@@ -131,4 +141,68 @@ async fn a_damaged_classifier_is_said_and_nothing_confidential_leaves() {
     let plain = Reply::of(chat(&s.gateway, &ask("hello"))).await;
     assert_eq!(plain.header("x-tidegate-reason"), "rule=device-first");
     assert_eq!(s.gateway.metric("tidegate_classifier_up", &[]).await, Some(0.0));
+}
+
+/// A policy by which prompts that name a person stay on the device.
+const NAMES_STAY: &str = "version: 1
+placement:
+  - {id: names-stay, when: \"'person' in signals.entities\", allow: {localities: [device]}}
+routes:
+  - {id: any}
+";
+
+#[tokio::test]
+async fn names_are_looked_for_where_a_policy_asks_and_what_is_not_known_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    std::fs::write(&policy, NAMES_STAY).unwrap();
+    let policy = format!("policy: {{file: '{}'}}\n", policy.display());
+    let named = ask("Write a reference letter for my colleague Anna Keller.");
+    let plain = ask("write a haiku about rain");
+    let locality = async |s: &Setting, body: &Value| {
+        let reply = Reply::of(chat(&s.gateway, body).header("x-tidegate-mode", "prefer_in_cloud")).await;
+        (reply.header("x-tidegate-locality").to_owned(), reply.header("x-tidegate-reason").to_owned())
+    };
+
+    // With the tagger: its weights are those of the user's own data folder.
+    installed("minilm-l6-v2");
+    let artifacts = Path::new(&installed("onnxruntime")).ancestors().nth(3).unwrap().to_owned();
+    let home = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(artifacts, home.path().join("artifacts")).unwrap();
+    let s = setting_at(
+        &format!("{policy}classifier: {{deadline_ms: 10000, tagger_deadline_ms: 30000}}\n"),
+        Some(home.path()),
+    )
+    .await;
+    let (to, why) = locality(&s, &named).await;
+    assert_eq!(to, "device", "{why}");
+    assert!(why.contains("placement=names-stay"), "{why}");
+    assert_eq!(locality(&s, &plain).await.0, "cloud");
+    let ready = Reply::of(http_client().get(s.gateway.admin_url("/readyz"))).await.json();
+    assert_eq!(ready["classifier"]["tagger"], "ready", "{ready}");
+    let account = Reply::of(post(s.gateway.client(), &s.gateway, "/v1/route", &named)).await.json();
+    assert_eq!(account["facts"]["signals.entities"], json!(["person"]), "{account}");
+
+    // Without it nobody knows, so that everything stays.
+    let s = setting(&format!("{policy}{}", classifying(None))).await;
+    for body in [&named, &plain] {
+        assert_eq!(locality(&s, body).await.0, "device");
+    }
+    assert_eq!(s.cloud.connections_total(), 0);
+    let ready = Reply::of(http_client().get(s.gateway.admin_url("/readyz"))).await.json();
+    assert_eq!(ready["classifier"]["tagger"], "missing", "{ready}");
+    assert!(ready["classifier"]["tagger_reason"].as_str().unwrap().contains("minilm-l6-v2"), "{ready}");
+}
+
+#[tokio::test]
+async fn the_profile_with_transformer_layers_decides_as_the_other_does() {
+    let artifacts = Path::new(&installed("minilm-l6-v2")).ancestors().nth(3).unwrap().to_owned();
+    let home = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(artifacts, home.path().join("artifacts")).unwrap();
+    let s = setting_at("classifier: {profile: layers2, deadline_ms: 10000}\n", Some(home.path())).await;
+    let account =
+        Reply::of(post(s.gateway.client(), &s.gateway, "/v1/route", &ask("What is 17 * 23 + 4?"))).await.json();
+    assert_eq!(account["facts"]["signals.task"], "maths", "{account}");
+    assert!(account["facts"]["signals.entities"].is_array(), "tagged though no policy asks: {account}");
+    assert_eq!(s.gateway.metric("tidegate_classifier_up", &[]).await, Some(1.0));
 }

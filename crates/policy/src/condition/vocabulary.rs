@@ -73,6 +73,7 @@ const LOCALITIES: FactKind = FactKind::Word(&["device", "network", "cloud"]);
 const STATES: FactKind =
     FactKind::Word(&["ready", "loading", "cold", "downloading", "unreachable", "rate_limited", "breaker_open", "down"]);
 const NOT_SCANNED: &str = "the privacy scan did not run";
+const NOT_TAGGED: &str = "the tagger did not run, or did not get through the whole request";
 const NOT_CLASSIFIED: &str = "the classifier did not run";
 const NOT_PREDICTED: &str =
     "the classifier did not run, knows no such target, or the request is unlike its training data";
@@ -198,6 +199,9 @@ pub static FACTS: &[Fact] = &[
     }),
     sometimes("signals.kinds", Words, "kinds found", "the privacy scan, the whole request", NOT_SCANNED, |v| {
         v.facts.signals.kinds.as_deref().into()
+    }),
+    sometimes("signals.entities", Words, "kinds found", "the tagger, the whole request", NOT_TAGGED, |v| {
+        v.facts.signals.entities.as_deref().into()
     }),
     sometimes(
         "signals.opaque_parts",

@@ -1,4 +1,5 @@
-//! The encoder: a text to a vector, through a WordPiece tokenizer and ONNX Runtime.
+//! The encoder: a text to a vector, through a WordPiece tokenizer and ONNX Runtime; and, with a profile that has them, the vectors of its
+//! tokens.
 //!
 //! The runtime is a shared library that is loaded once in a process. Sessions are kept in a pool, one for each thread that
 //! runs at the same time; a session is taken out for a call, so no call waits for another.
@@ -17,11 +18,15 @@ use super::heads::VECTOR_DIMENSIONS;
 use super::windows::pieces;
 
 /// Ids of one window, without its frame.
-const WINDOW_IDS: usize = 126;
+pub(super) const WINDOW_IDS: usize = 126;
 /// The ids that frame a window: `[CLS]` and `[SEP]`.
 const FRAME: (i64, i64) = (101, 102);
 /// Most sessions that are kept; more calls at once than that wait for nobody, their session is made and dropped.
 const SESSIONS_MAX: usize = 4;
+/// The model's output of one vector for each window.
+const EMBEDDING: &str = "embedding";
+/// The model's output of one vector for each token of each window.
+const TOKENS: &str = "tokens";
 
 static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
 
@@ -54,6 +59,7 @@ pub struct Encoder {
     tokenizer: Tokenizer,
     model: Vec<u8>,
     sessions: Mutex<Vec<Session>>,
+    has_tokens: bool,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -73,10 +79,39 @@ impl Encoder {
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| format!("tokenizer.json: {error}"))?;
         let session = session(environment(runtime)?, &model)?;
-        let encoder = Self { tokenizer, model, sessions: Mutex::new(vec![session]) };
+        let has_tokens = session.outputs().iter().any(|output| output.name() == TOKENS);
+        let encoder = Self { tokenizer, model, sessions: Mutex::new(vec![session]), has_tokens };
         let far = Instant::now() + std::time::Duration::from_secs(3600);
         encoder.encode("hello", far).map_err(|error| format!("encoder.onnx: {error}"))?;
         Ok(encoder)
+    }
+
+    /// Whether it gives the vectors of tokens: a profile with transformer layers, whose windows cost milliseconds.
+    #[must_use]
+    pub fn has_tokens(&self) -> bool {
+        self.has_tokens
+    }
+
+    /// The tokenizer, which neither cuts nor pads.
+    pub(super) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Runs windows of at most [`WINDOW_IDS`] ids and hands `read` the vectors of all their tokens, one window after the other, each of
+    /// as many tokens as the second argument says, its frame and padding included.
+    pub(super) fn tokens<T>(
+        &self,
+        windows: &[Vec<i64>],
+        read: impl FnOnce(&[f32], usize) -> T,
+    ) -> Result<T, NotEncoded> {
+        let (width, ids, mask) = framed(windows);
+        let mut session = self.take().map_err(NotEncoded::Failed)?;
+        let shape = [windows.len(), width];
+        let output = Output { name: TOKENS, numbers: windows.len() * width * VECTOR_DIMENSIONS };
+        // A session that failed is dropped.
+        let said = run(&mut session, shape, &ids, &mask, &output, |vectors| read(vectors, width)).map_err(failed)?;
+        self.give_back(session);
+        Ok(said)
     }
 
     /// The vector of a text, of which a long one is seen in part ([`pieces`]).
@@ -101,16 +136,10 @@ impl Encoder {
 
     /// The mean of the embeddings of windows, weighted by their length.
     fn mean(&self, windows: &[Vec<i64>], tokens: usize) -> Result<[f32; VECTOR_DIMENSIONS], NotEncoded> {
-        let width = windows.iter().map(Vec::len).max().unwrap_or_default() + 2;
-        let (mut ids, mut mask) = (vec![0i64; width * windows.len()], vec![0i64; width * windows.len()]);
-        for (window, (ids, mask)) in windows.iter().zip(ids.chunks_mut(width).zip(mask.chunks_mut(width))) {
-            let framed = std::iter::once(FRAME.0).chain(window.iter().copied()).chain(std::iter::once(FRAME.1));
-            for ((id, mask), value) in ids.iter_mut().zip(mask).zip(framed) {
-                (*id, *mask) = (value, 1);
-            }
-        }
+        let (width, ids, mask) = framed(windows);
         let mut session = self.take().map_err(NotEncoded::Failed)?;
-        let embedded = run(&mut session, [windows.len(), width], &ids, &mask, |embeddings| {
+        let output = Output { name: EMBEDDING, numbers: windows.len() * VECTOR_DIMENSIONS };
+        let embedded = run(&mut session, [windows.len(), width], &ids, &mask, &output, |embeddings| {
             let mut mean = [0.0; VECTOR_DIMENSIONS];
             for (window, embedding) in windows.iter().zip(embeddings.chunks_exact(VECTOR_DIMENSIONS)) {
                 let weight = window.len() as f32 / tokens as f32;
@@ -140,23 +169,43 @@ impl Encoder {
     }
 }
 
-/// Runs the model and hands its output, `[windows, 384]`, to `read`.
+/// Windows between their frames, padded to the longest: its length, ids, and which of them count.
+fn framed(windows: &[Vec<i64>]) -> (usize, Vec<i64>, Vec<i64>) {
+    let width = windows.iter().map(Vec::len).max().unwrap_or_default() + 2;
+    let (mut ids, mut mask) = (vec![0i64; width * windows.len()], vec![0i64; width * windows.len()]);
+    for (window, (ids, mask)) in windows.iter().zip(ids.chunks_mut(width).zip(mask.chunks_mut(width))) {
+        let framed = std::iter::once(FRAME.0).chain(window.iter().copied()).chain(std::iter::once(FRAME.1));
+        for ((id, mask), value) in ids.iter_mut().zip(mask).zip(framed) {
+            (*id, *mask) = (value, 1);
+        }
+    }
+    (width, ids, mask)
+}
+
+/// An output of the model, and how many numbers it must have.
+struct Output {
+    name: &'static str,
+    numbers: usize,
+}
+
+/// Runs the model and hands its output to `read`.
 fn run<T>(
     session: &mut Session,
     shape: [usize; 2],
     ids: &[i64],
     mask: &[i64],
+    wanted: &Output,
     read: impl FnOnce(&[f32]) -> T,
 ) -> Result<T, String> {
     let tensor = |values| TensorRef::from_array_view((shape, values)).map_err(|error| error.to_string());
     let inputs = ort::inputs!["input_ids" => tensor(ids)?, "attention_mask" => tensor(mask)?];
     let outputs = session.run(inputs).map_err(|error| error.to_string())?;
-    let output = outputs.get("embedding").ok_or("has no output named embedding")?;
-    let (_, embeddings) = output.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
-    if embeddings.len() != shape[0] * VECTOR_DIMENSIONS {
-        return Err(format!("gave {} numbers instead of {}", embeddings.len(), shape[0] * VECTOR_DIMENSIONS));
+    let output = outputs.get(wanted.name).ok_or_else(|| format!("has no output named {}", wanted.name))?;
+    let (_, numbers) = output.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
+    if numbers.len() != wanted.numbers {
+        return Err(format!("gave {} numbers instead of {}", numbers.len(), wanted.numbers));
     }
-    Ok(read(embeddings))
+    Ok(read(numbers))
 }
 
 /// The runtime of this process, loaded from `path` when it is not yet.

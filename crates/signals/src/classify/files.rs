@@ -6,6 +6,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::heads::{HEADS_BYTES_MAX, HeadsError};
+use super::tagger::TAGGER_BYTES_MAX;
 
 /// Largest `tokenizer.json` and `encoder.onnx`, in bytes.
 const FILE_BYTES_MAX: usize = 128 << 20;
@@ -55,19 +56,38 @@ impl Files {
     /// [`ClassifierError::Read`] and [`ClassifierError::Damaged`], for the first file that is missing, too large or not what
     /// its checksum says.
     pub fn read(folder: &Path) -> Result<Self, ClassifierError> {
-        let sums = read(folder, "SHA256SUMS", SUMS_BYTES_MAX)?;
-        let sums = String::from_utf8_lossy(&sums).into_owned();
-        let file = |name, bytes_max| {
-            let bytes = read(folder, name, bytes_max)?;
-            let is_listed =
-                listed(&sums, name).is_some_and(|sum| sum.eq_ignore_ascii_case(&hex(&Sha256::digest(&bytes))));
-            if is_listed { Ok(bytes) } else { Err(ClassifierError::Damaged { file: name }) }
-        };
+        let sums = Sums::read(folder)?;
+        let file = |name, bytes_max| sums.file(folder, name, bytes_max);
         Ok(Self {
             tokenizer: file("tokenizer.json", FILE_BYTES_MAX)?,
             encoder: file("encoder.onnx", FILE_BYTES_MAX)?,
             heads: file("heads.json", HEADS_BYTES_MAX)?,
         })
+    }
+
+    /// Reads `tagger.json` of a folder that has one.
+    ///
+    /// # Errors
+    /// As [`Files::read`].
+    pub fn read_tagger(folder: &Path) -> Result<Vec<u8>, ClassifierError> {
+        Sums::read(folder)?.file(folder, "tagger.json", TAGGER_BYTES_MAX)
+    }
+}
+
+/// The checksums of a folder.
+struct Sums(String);
+
+impl Sums {
+    fn read(folder: &Path) -> Result<Self, ClassifierError> {
+        Ok(Self(String::from_utf8_lossy(&read(folder, "SHA256SUMS", SUMS_BYTES_MAX)?).into_owned()))
+    }
+
+    /// A file that is what its checksum says.
+    fn file(&self, folder: &Path, name: &'static str, bytes_max: usize) -> Result<Vec<u8>, ClassifierError> {
+        let bytes = read(folder, name, bytes_max)?;
+        let is_listed =
+            listed(&self.0, name).is_some_and(|sum| sum.eq_ignore_ascii_case(&hex(&Sha256::digest(&bytes))));
+        if is_listed { Ok(bytes) } else { Err(ClassifierError::Damaged { file: name }) }
     }
 }
 

@@ -339,7 +339,7 @@ fn invalid(field: &str, problem: String) -> HeadsError {
 }
 
 /// That a row has this length and holds only numbers that are numbers.
-fn row(field: &str, values: &[f32], length: usize) -> Result<(), HeadsError> {
+pub(super) fn row(field: &str, values: &[f32], length: usize) -> Result<(), HeadsError> {
     if values.len() != length {
         return Err(invalid(field, format!("has {} numbers instead of {length}", values.len())));
     }
@@ -349,7 +349,7 @@ fn row(field: &str, values: &[f32], length: usize) -> Result<(), HeadsError> {
     }
 }
 
-fn rows(field: &str, values: &[Vec<f32>], length: usize) -> Result<(), HeadsError> {
+pub(super) fn rows(field: &str, values: &[Vec<f32>], length: usize) -> Result<(), HeadsError> {
     if values.is_empty() || values.len() > LIST_MAX {
         return Err(invalid(field, format!("has {} rows instead of 1 to {LIST_MAX}", values.len())));
     }
@@ -363,7 +363,7 @@ fn positive(field: &str, values: &[f32]) -> Result<(), HeadsError> {
     }
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     // Eight sums side by side, which the compiler keeps in one register.
     let mut sums = [0.0f32; 8];
     let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -380,7 +380,7 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-fn softmax(mut values: Vec<f32>) -> Vec<f32> {
+pub(super) fn softmax(mut values: Vec<f32>) -> Vec<f32> {
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     values.iter_mut().for_each(|value| *value = (*value - largest).exp());
     let sum: f32 = values.iter().sum();

@@ -3,16 +3,20 @@
 //! What is computed is described once, in `training/README.md`; `models/router-v1/parity.json` holds examples.
 
 use std::path::Path;
+use std::sync::Arc;
 
 mod encoder;
 mod files;
 pub mod hand;
 pub mod heads;
+pub mod layers2;
+pub mod tagger;
 pub mod windows;
 
 pub use encoder::{Encoder, NotEncoded, TextVector};
 pub use files::{ClassifierError, Files};
 use heads::{Estimate, FEATURES, HAND_FEATURES, Heads, VECTOR_DIMENSIONS};
+pub use tagger::{Tagger, Tagging};
 
 /// Weight of the turn in the vector of a request that has a context.
 const TURN_WEIGHT: f32 = 0.75;
@@ -24,7 +28,7 @@ const CONTEXT_TOKENS_MAX: usize = 512;
 /// A loaded classifier: encoder and heads.
 #[derive(Debug)]
 pub struct Classifier {
-    encoder: Encoder,
+    encoder: Arc<Encoder>,
     heads: Heads,
 }
 
@@ -72,12 +76,12 @@ impl Classifier {
         let heads = Heads::parse(&files.heads)?;
         let encoder =
             Encoder::new(&files.tokenizer, files.encoder.clone(), runtime).map_err(ClassifierError::Unusable)?;
-        Ok(Self { encoder, heads })
+        Ok(Self { encoder: Arc::new(encoder), heads })
     }
 
     /// The vectors of texts.
     #[must_use]
-    pub fn encoder(&self) -> &Encoder {
+    pub fn encoder(&self) -> &Arc<Encoder> {
         &self.encoder
     }
 

@@ -29,6 +29,12 @@ pub struct Findings {
 }
 
 impl Findings {
+    pub(crate) fn of(findings: impl IntoIterator<Item = Finding>) -> Self {
+        let mut all = Self::default();
+        findings.into_iter().for_each(|finding| all.push(finding));
+        all
+    }
+
     pub(crate) fn push(&mut self, finding: Finding) {
         *self.counts.entry(finding.kind.clone()).or_default() += 1;
         self.total += 1;

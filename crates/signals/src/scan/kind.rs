@@ -10,6 +10,8 @@ pub enum Category {
     PersonalData,
     /// Opens something for whoever holds it.
     Secret,
+    /// Names somebody or something by the words around it alone: advice of the tagger, which counts as neither of the others.
+    Entity,
 }
 
 impl Category {
@@ -18,10 +20,11 @@ impl Category {
         match self {
             Self::PersonalData => "personal_data",
             Self::Secret => "secret",
+            Self::Entity => "entity",
         }
     }
 
-    /// The category with this word.
+    /// The category with this word, of those that the scan finds.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::PersonalData, Self::Secret].into_iter().find(|category| category.as_str() == word)
     }
@@ -168,6 +171,14 @@ kinds! {
     Password "password" Secret,
     /// A random-looking value where a key or token is named.
     HighEntropy "high_entropy" Secret,
+    /// A name of a person; of the tagger, not of the scan.
+    Person "person" Entity,
+    /// A postal address; of the tagger, not of the scan.
+    Address "address" Entity,
+    /// A company, an authority, a school; of the tagger, not of the scan.
+    Organisation "organisation" Entity,
+    /// A number that somebody is known by: of a customer, a patient, a case; of the tagger, not of the scan.
+    Identifier "identifier" Entity,
 }
 
 impl Kind {

@@ -1,13 +1,15 @@
 //! Serving computes what training computed: every example of `parity.json`, made by `training/parity.py`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use signals::Classifier;
 use signals::classify::heads::Estimate;
 use signals::classify::{TextVector, Turn, hand, request_vector, windows};
 
-use super::{classifier, folder};
+use super::{classifier, folder, layers2, layers2_folder};
 
 /// How far two values may be apart: this much, or this part of them.
 const TOLERANCE: f64 = 1e-4;
@@ -37,13 +39,22 @@ fn same(what: &str, served: &[f32], trained: &[f64]) {
 
 #[test]
 fn features_and_probabilities_are_those_of_training() {
-    let examples: Vec<Example> = serde_json::from_slice(&std::fs::read(folder().join("parity.json")).unwrap()).unwrap();
-    assert!(examples.len() >= 60, "{}", examples.len());
-    examples.iter().enumerate().for_each(|(n, example)| check(n, example));
+    check_all(classifier(), &folder());
 }
 
-fn check(n: usize, example: &Example) {
-    let (classifier, later) = (classifier(), Instant::now() + Duration::from_secs(600));
+#[test]
+fn so_are_those_of_the_profile_with_transformer_layers() {
+    check_all(layers2(), &layers2_folder());
+}
+
+fn check_all(classifier: &Classifier, folder: &Path) {
+    let examples: Vec<Example> = serde_json::from_slice(&std::fs::read(folder.join("parity.json")).unwrap()).unwrap();
+    assert!(examples.len() >= 60, "{}", examples.len());
+    examples.iter().enumerate().for_each(|(n, example)| check(classifier, n, example));
+}
+
+fn check(classifier: &Classifier, n: usize, example: &Example) {
+    let later = Instant::now() + Duration::from_secs(600);
     let turn = example.messages.iter().rposition(|(role, _)| role == "user").unwrap_or(example.messages.len() - 1);
     let text = |index: usize| classifier.encoder().encode(&example.messages[index].1, later).unwrap();
     let others: Vec<_> = (0..example.messages.len()).filter(|index| *index != turn).collect();

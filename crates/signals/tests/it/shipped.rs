@@ -16,7 +16,7 @@ fn reader(deadline: Duration) -> Reader {
 
 fn read(reader: &Reader, messages: &serde_json::Value) -> Report {
     let body = serde_json::json!({"model": "auto", "messages": messages}).to_string();
-    reader.read(&ChatRequest::parse(body.into()).unwrap(), Instant::now())
+    reader.read(&ChatRequest::parse(body.into()).unwrap(), Instant::now(), false)
 }
 
 const LONG: Duration = Duration::from_secs(60);

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use wire::{Assembler, ChatCompletion, SseDecoder, Usage};
 
 use super::dataset::Row;
+use crate::classifier::ENTITIES;
 use crate::facts;
 use crate::gateway::Gateway;
 
@@ -66,7 +67,7 @@ async fn ask_once(gateway: &Gateway, row: &Row, journal: &Journal) -> Result<Ans
     let begun = Instant::now();
     let in_force = gateway.policies.in_force();
     let stickiness = in_force.policy().stickiness();
-    let signalled = gateway.signals.read(&row.request, &gateway.metrics).await;
+    let signalled = gateway.signals.read(&row.request, &gateway.metrics, in_force.reads(ENTITIES)).await;
     let mut gathered = facts::gather(gateway, stickiness, &HeaderMap::new(), &row.request, signalled, None)
         .map_err(|error| (Unanswered::Refused(error.message.clone()), None))?;
     gateway.token_counts.count(&row.request, &mut gathered.targets).await;

@@ -36,7 +36,7 @@ pub(super) async fn learn(
     let (mut kept, mut without) = (0_usize, 0_usize);
     for row in rows {
         let Some(label) = labels.get(row.id.as_str()) else { continue };
-        let signalled = gateway.signals.read(&row.request, &gateway.metrics).await;
+        let signalled = gateway.signals.read(&row.request, &gateway.metrics, false).await;
         let Some((classifier, features)) = signalled.features else {
             without += 1;
             continue;

@@ -11,11 +11,11 @@ use artifacts::Home;
 use signals::classify::heads::Heads;
 use signals::learn::{Decision, Trained, train as fit};
 
-use crate::classifier;
 use crate::cli::TrainArgs;
 use crate::config::{Config, TargetConfig};
 use crate::learning::versions::{AboutTarget, Versions};
 use crate::learning::{labels_path, now_s};
+use crate::{classifier, compose};
 use report::Report;
 use rows::Labels;
 
@@ -41,7 +41,7 @@ pub(crate) fn train(args: &TrainArgs) -> anyhow::Result<()> {
     ensure!(!targets.is_empty(), "there is no target {:?}", args.target.as_deref().unwrap_or_default());
     let labels = labels(home.path())?;
     let _held = versions.lock()?;
-    let shipped_json = classifier::files(&config, home.path())?.heads;
+    let shipped_json = classifier::files(&config, &compose::source(&config)?)?.heads;
     let shipped = Heads::parse(&shipped_json).context("the classifier's own heads")?;
     let learnt = versions.in_force(&shipped_json).context("the active version; tidegate train --rollback leaves it")?;
     let mut heads = match &learnt {

@@ -1,0 +1,211 @@
+//! The comparison sample: now and then a request whose answer a verifier judges is answered by another target too, so that the
+//! device learns what both can do with it.
+//!
+//! Off unless the operator sets a budget. It goes only where the request itself might have gone: its plan is made by the same policy from the
+//! same facts with the other target named, and passes placement and egress as any other. The caller neither waits for it nor sees it;
+//! one runs at a time, and what comes meanwhile, or beyond the budget of the day, is not compared.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dispatch::{Asking, Content, Journal, StreamEnd};
+use policy::{Facts, ModelAsked, TargetFacts, TargetId, decide};
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+use wire::{ChatRequest, Usage};
+
+use super::{Asked, Learning, now_s};
+use crate::config::ComparisonConfig;
+use crate::facts::Gathered;
+use crate::gateway::Gateway;
+use crate::request_id;
+
+/// Longest time for one answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(300);
+const DAY_S: u64 = 86_400;
+
+/// Which requests are compared, and what that has cost today.
+pub(super) struct Comparing {
+    config: ComparisonConfig,
+    spent: Mutex<Spent>,
+    permits: Arc<Semaphore>,
+}
+
+/// What was spent in one day of UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Spent {
+    day: u64,
+    requests: u64,
+    usd: f64,
+}
+
+/// A request that is to be answered by another target too.
+pub(crate) struct Comparison {
+    target: TargetId,
+    facts: Facts,
+    targets: Vec<TargetFacts>,
+    asking: Asking,
+    request: ChatRequest,
+    asked: Asked,
+}
+
+impl Comparing {
+    pub(super) fn new(config: ComparisonConfig) -> Self {
+        Self { config, spent: Mutex::default(), permits: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Whether this request is of the sample, and with whom `answered` is compared.
+    fn other(&self, answered: &TargetId) -> Option<TargetId> {
+        if !self.config.targets.contains(answered) || fastrand::f64() >= self.config.share {
+            return None;
+        }
+        let others: Vec<_> = self.config.targets.iter().filter(|target| *target != answered).collect();
+        others.get(fastrand::usize(..others.len().max(1))).map(|target| (*target).clone())
+    }
+
+    /// Takes one request of so many dollars from the budget of the day; `false` where it does not fit. A price that is not known does not fit a
+    /// budget of money.
+    fn reserve(&self, usd: Option<f64>, now_s: u64) -> bool {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        if spent.day != now_s / DAY_S {
+            *spent = Spent { day: now_s / DAY_S, ..Spent::default() };
+        }
+        let fits = match (usd, self.config.usd_per_day) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(usd), Some(most)) => spent.usd + usd <= most,
+        };
+        if !fits || spent.requests >= self.config.requests_per_day {
+            return false;
+        }
+        spent.requests += 1;
+        spent.usd += usd.unwrap_or_default();
+        true
+    }
+
+    /// Replaces what was expected of one request by what it cost.
+    fn settle(&self, expected: Option<f64>, cost: Option<f64>) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(expected), Some(cost)) = (expected, cost) {
+            spent.usd = (spent.usd + cost - expected).max(0.0);
+        }
+    }
+}
+
+impl Learning {
+    /// The comparison of a request that `answered` is about to answer, where it is of the sample.
+    pub(crate) fn comparison(
+        &self,
+        asked: &Asked,
+        request: &ChatRequest,
+        gathered: &Gathered,
+        answered: &TargetId,
+    ) -> Option<Comparison> {
+        asked.verifier?;
+        let target = self.comparing.as_ref()?.other(answered)?;
+        let mut facts = gathered.facts.clone();
+        facts.request.model = ModelAsked::Target(target.clone());
+        let asked = Asked { question: None, ..asked.clone() };
+        let (targets, asking) = (gathered.targets.clone(), gathered.asking.clone());
+        Some(Comparison { target, facts, targets, asking, request: request.clone(), asked })
+    }
+}
+
+impl Comparison {
+    /// Has the other target answer, beside everything else, once the request with this id was answered whole.
+    pub(crate) fn begin(self, gateway: &Arc<Gateway>, request_id: &str) {
+        let comparing = gateway.learning.as_ref().and_then(|learning| learning.comparing.as_ref());
+        let permit = comparing.and_then(|comparing| Arc::clone(&comparing.permits).try_acquire_owned().ok());
+        let Some(permit) = permit.filter(|_| !gateway.is_draining()) else { return };
+        // An id of its own, which no caller knows and could rate.
+        let (gateway, compared, request_id) =
+            (Arc::clone(gateway), request_id.to_owned(), request_id::request_id(None));
+        tokio::spawn(async move {
+            let target = self.target.clone();
+            match tokio::time::timeout(ANSWER_TIME_MAX, self.answer(&gateway, &request_id)).await {
+                Ok(Ok(true)) => info!(target_id = %target, request_id, compared, "answered for comparison"),
+                Ok(Ok(false)) => {}
+                Ok(Err(reason)) => warn!(target_id = %target, compared, reason, "not compared"),
+                Err(_) => warn!(target_id = %target, compared, "not compared: it took too long"),
+            }
+            drop(permit);
+        });
+    }
+
+    /// Whether it was answered: not where it may not go, and not beyond the budget.
+    async fn answer(self, gateway: &Gateway, request_id: &str) -> Result<bool, &'static str> {
+        let Some(learning) = &gateway.learning else { return Ok(false) };
+        let Some(comparing) = &learning.comparing else { return Ok(false) };
+        let Ok(plan) = decide(gateway.policies.in_force().policy(), &self.facts, &self.targets) else {
+            return Ok(false);
+        };
+        let Some(attempt) = plan.attempts().first() else { return Ok(false) };
+        let (expected, price) = (attempt.estimate().cost_usd, attempt.profile().price);
+        if !comparing.reserve(expected, now_s()) {
+            return Ok(false);
+        }
+        let mut reading = learning.reading(&self.asked).ok_or("nothing judges it")?;
+        let (journal, due) = (Journal::default(), Instant::now() + ANSWER_TIME_MAX);
+        let answer = gateway.dispatcher.execute(&plan, &self.request, &self.asking, &journal, due.into()).await;
+        let answer = answer.map_err(|_| "the target failed")?;
+        let cost = |usage: Usage| {
+            let price = price?;
+            let input = usage.prompt_tokens as f64 * price.input_usd_per_mtok;
+            Some((input + usage.completion_tokens as f64 * price.output_usd_per_mtok) / 1e6)
+        };
+        match answer.content {
+            Content::Whole { body, usage, .. } => {
+                comparing.settle(expected, cost(usage));
+                learning.answered(self.asked, request_id, &self.target);
+                reading.judge(&body, request_id);
+            }
+            Content::Stream(mut relay) => {
+                while let Some(bytes) = relay.next().await {
+                    reading.see(&bytes);
+                }
+                comparing.settle(expected, relay.usage().and_then(cost));
+                if !matches!(relay.end(), Some(StreamEnd::Complete)) {
+                    return Err("its answer broke off");
+                }
+                learning.answered(self.asked, request_id, &self.target);
+                reading.judge_stream(request_id);
+            }
+            Content::Rejected { .. } => return Err("the target refused it"),
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comparing(share: f64, requests_per_day: u64, usd_per_day: Option<f64>) -> Comparing {
+        let targets = ["local/a", "cloud/b"].map(|id| TargetId::new(id).unwrap()).to_vec();
+        Comparing::new(ComparisonConfig { share, requests_per_day, usd_per_day, targets })
+    }
+
+    #[test]
+    fn only_answers_of_the_listed_targets_are_compared_and_never_with_themselves() {
+        let of = |share: f64, id: &str| comparing(share, 1, None).other(&TargetId::new(id).unwrap());
+        assert_eq!(of(1.0, "local/a"), TargetId::new("cloud/b").ok());
+        assert_eq!(of(1.0, "cloud/b"), TargetId::new("local/a").ok());
+        assert_eq!(of(1.0, "cloud/c"), None);
+        assert_eq!(of(0.0, "local/a"), None);
+    }
+
+    #[test]
+    fn the_budget_of_a_day_is_kept_and_begins_anew() {
+        let both = comparing(1.0, 3, Some(1.0));
+        assert!(both.reserve(Some(0.6), 10));
+        assert!(!both.reserve(Some(0.6), 10), "beyond the money");
+        assert!(!both.reserve(None, 10), "an unknown price fits no budget of money");
+        both.settle(Some(0.6), Some(0.1));
+        assert!(both.reserve(Some(0.6), 10), "it cost less than expected");
+        assert!(both.reserve(Some(0.0), 10));
+        assert!(!both.reserve(Some(0.0), 10), "beyond the number");
+        assert!(both.reserve(Some(0.6), DAY_S), "the next day");
+        let number = comparing(1.0, 1, None);
+        assert!(number.reserve(None, 0) && !number.reserve(None, 0));
+    }
+}
