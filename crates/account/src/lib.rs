@@ -11,6 +11,7 @@ mod outbox_metrics;
 mod policy_metrics;
 mod settlement;
 mod signals_metrics;
+mod sqlite;
 
 pub use health_metrics::{ShownHealth, ShownNetwork};
 pub use metrics::{Metrics, MetricsError, WORKER_STATES};

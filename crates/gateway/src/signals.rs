@@ -96,10 +96,7 @@ impl Signals {
         // What was installed since the start counts.
         let source = compose::source(config).unwrap_or_else(|_| self.source());
         let loaded = classifier::reader(config, &source, tag);
-        *self.no_tagger.write().unwrap_or_else(PoisonError::into_inner) = loaded.no_tagger.clone();
-        if let Some(reason) = &loaded.no_tagger {
-            warn!(reason, "names are not looked for; signals.entities is absent");
-        }
+        self.note_tagger(&loaded);
         if let Some(reason) = &loaded.missing {
             warn!(reason, "the classifier cannot be loaded anew; the one before stays");
             return;
@@ -124,10 +121,7 @@ impl Signals {
         };
         *self.source.write().unwrap_or_else(PoisonError::into_inner) = source.clone();
         let loaded = classifier::reader(config, &source, tag);
-        *self.no_tagger.write().unwrap_or_else(PoisonError::into_inner) = loaded.no_tagger.clone();
-        if let Some(reason) = &loaded.no_tagger {
-            warn!(reason, "names are not looked for; signals.entities is absent");
-        }
+        self.note_tagger(&loaded);
         match &loaded.missing {
             Some(reason) => {
                 warn!(reason, "requests are not classified; what policies ask of the classifier is absent");
@@ -141,6 +135,14 @@ impl Signals {
                 );
                 self.put_in_force(loaded);
             }
+        }
+    }
+
+    /// Notes whether there is a tagger now.
+    fn note_tagger(&self, loaded: &Loaded) {
+        self.no_tagger.write().unwrap_or_else(PoisonError::into_inner).clone_from(&loaded.no_tagger);
+        if let Some(reason) = &loaded.no_tagger {
+            warn!(reason, "names are not looked for; signals.entities is absent");
         }
     }
 

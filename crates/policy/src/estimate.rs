@@ -57,6 +57,5 @@ fn cost(facts: &Facts, target: &TargetFacts, output_tokens: f64) -> Option<f64> 
     let prompt = target.prompt_tokens(facts) as f64;
     let is_previous = facts.conversation.previous_target.as_ref() == Some(target.id());
     let cached = if is_previous { (facts.conversation.cached_tokens as f64).min(prompt) } else { 0.0 };
-    let input = (prompt - cached) * price.input_usd_per_mtok + cached * price.cached_input_usd_per_mtok;
-    Some((input + output_tokens * price.output_usd_per_mtok) / 1e6)
+    Some(price.cost_usd(prompt, cached, output_tokens))
 }

@@ -205,6 +205,13 @@ pub struct Price {
 impl Price {
     /// Nothing to pay.
     pub const FREE: Self = Self { input_usd_per_mtok: 0.0, cached_input_usd_per_mtok: 0.0, output_usd_per_mtok: 0.0 };
+
+    /// What so many tokens cost in US dollars; `cached` of the `prompt` were in the target's cache.
+    #[must_use]
+    pub fn cost_usd(&self, prompt: f64, cached: f64, output: f64) -> f64 {
+        let input = (prompt - cached) * self.input_usd_per_mtok + cached * self.cached_input_usd_per_mtok;
+        (input + output * self.output_usd_per_mtok) / 1e6
+    }
 }
 
 /// A prediction: mean and standard deviation.

@@ -3,16 +3,14 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::LabelError;
+use crate::sqlite;
 
 /// Counts up with every change of the tables; in the file as `user_version`.
 pub(super) const SCHEMA_VERSION: i64 = 1;
-/// How long another process's write is waited for.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const TABLES: &str = "
 CREATE TABLE answers (
@@ -45,31 +43,20 @@ pub(super) fn open(path: &Path) -> Result<Connection, LabelError> {
     // SQLite would make it readable for others, and gives its log the mode of the file.
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     let mut connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")?;
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    match version(&transaction)? {
-        0 => {
-            transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        }
-        SCHEMA_VERSION => {}
-        found => return Err(LabelError::Newer { found, known: SCHEMA_VERSION }),
-    }
-    transaction.commit()?;
-    Ok(connection)
-}
-
-/// Opens a file that is there for reading.
-pub(super) fn open_to_read(path: &Path) -> Result<Connection, LabelError> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    match version(&connection)? {
+    match sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)? {
         SCHEMA_VERSION => Ok(connection),
         found => Err(LabelError::Newer { found, known: SCHEMA_VERSION }),
     }
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+/// Opens a file that is there for reading.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, LabelError> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
+    match sqlite::version(&connection)? {
+        SCHEMA_VERSION => Ok(connection),
+        found => Err(LabelError::Newer { found, known: SCHEMA_VERSION }),
+    }
 }

@@ -3,16 +3,14 @@
 use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::OutboxError;
+use crate::sqlite;
 
 /// Counts up with every change of the tables; in the file as `user_version`.
 pub(super) const SCHEMA_VERSION: i64 = 1;
-/// How long another process's write is waited for.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `size` counts what `bytes_max` limits. `expires_ms` is when a waiting entry expires and a finished one is removed. `totals` is
 /// kept up by triggers, so that a change costs the same however many entries there are, whoever makes it.
@@ -78,16 +76,10 @@ pub(super) fn open(folder: &Path, file: &Path) -> Result<Connection, OutboxError
     if std::fs::metadata(file)?.len() == 0 {
         connection.execute_batch(PRAGMA_NEW)?;
     }
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    match version(&transaction)? {
-        0 => {
-            transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        }
+    match sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)? {
         SCHEMA_VERSION => {}
         found => return Err(OutboxError::Newer { found, known: SCHEMA_VERSION }),
     }
-    transaction.commit()?;
     // The file's own entry in its folder has to be on the disk too before anything is said to be kept.
     std::fs::File::open(folder)?.sync_all()?;
     Ok(connection)
@@ -96,7 +88,7 @@ pub(super) fn open(folder: &Path, file: &Path) -> Result<Connection, OutboxError
 /// Opens a file that is there.
 pub(super) fn attach(file: &Path) -> Result<Connection, OutboxError> {
     let connection = connect(file)?;
-    match version(&connection)? {
+    match sqlite::version(&connection)? {
         SCHEMA_VERSION => Ok(connection),
         found => Err(OutboxError::Newer { found, known: SCHEMA_VERSION }),
     }
@@ -105,11 +97,7 @@ pub(super) fn attach(file: &Path) -> Result<Connection, OutboxError> {
 fn connect(file: &Path) -> Result<Connection, OutboxError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch(PRAGMAS)?;
     Ok(connection)
-}
-
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }

@@ -148,11 +148,8 @@ impl Comparison {
         let (journal, due) = (Journal::default(), Instant::now() + ANSWER_TIME_MAX);
         let answer = gateway.dispatcher.execute(&plan, &self.request, &self.asking, &journal, due.into()).await;
         let answer = answer.map_err(|_| "the target failed")?;
-        let cost = |usage: Usage| {
-            let price = price?;
-            let input = usage.prompt_tokens as f64 * price.input_usd_per_mtok;
-            Some((input + usage.completion_tokens as f64 * price.output_usd_per_mtok) / 1e6)
-        };
+        let cost =
+            |usage: Usage| Some(price?.cost_usd(usage.prompt_tokens as f64, 0.0, usage.completion_tokens as f64));
         match answer.content {
             Content::Whole { body, usage, .. } => {
                 comparing.settle(expected, cost(usage));

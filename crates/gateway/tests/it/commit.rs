@@ -246,11 +246,7 @@ async fn too_long_for_one_target_is_asked_only_of_a_larger_one() {
     let gateway = Gateway::start(&config).await;
     let error =
         json!({"error": {"message": "too long", "type": "invalid_request_error", "code": "context_length_exceeded"}});
-    let too_long = Behaviour::Raw {
-        status: 400,
-        headers: vec![("content-type".into(), "application/json".into())],
-        body: error.to_string(),
-    };
+    let too_long = Behaviour::json_with_status(400, &error);
     a.set_default(too_long.clone());
     for body in [hello(), hello_stream()] {
         let reply = Reply::of(chat(&gateway, &body)).await;
@@ -267,11 +263,7 @@ async fn too_long_for_one_target_is_asked_only_of_a_larger_one() {
 async fn a_content_filter_is_the_answer_and_nobody_else_is_asked() {
     let (a, b, gateway) = two().await;
     let error = json!({"error": {"message": "filtered", "type": "invalid_request_error", "code": "content_filter"}});
-    a.set_default(Behaviour::Raw {
-        status: 400,
-        headers: vec![("content-type".into(), "application/json".into())],
-        body: error.to_string(),
-    });
+    a.set_default(Behaviour::json_with_status(400, &error));
     for body in [hello(), hello_stream()] {
         let reply = Reply::of(chat(&gateway, &body)).await;
         assert_eq!((reply.status, reply.error("code").as_str()), (400, "content_filter"));

@@ -89,11 +89,7 @@ async fn the_callers_own_mistake_is_relayed_and_not_tried_elsewhere() {
     let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
     let gateway = cloud_gateway(&[&a, &b]).await;
     let error = json!({"error": {"message": "too long", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}});
-    a.set_default(Behaviour::Raw {
-        status: 400,
-        headers: vec![("content-type".into(), "application/json".into())],
-        body: error.to_string(),
-    });
+    a.set_default(Behaviour::json_with_status(400, &error));
     for body in [hello(), hello_stream()] {
         let reply = Reply::of(chat(&gateway, &body)).await;
         assert_eq!((reply.status, reply.header("x-tidegate-target")), (400, "cloud/a"));

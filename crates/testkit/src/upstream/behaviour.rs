@@ -146,8 +146,13 @@ impl Behaviour {
 
     /// A 200 response with this JSON body, whatever was asked.
     pub fn json(body: &Value) -> Self {
+        Self::json_with_status(200, body)
+    }
+
+    /// A response with this status and JSON body, whatever was asked.
+    pub fn json_with_status(status: u16, body: &Value) -> Self {
         Self::Raw {
-            status: 200,
+            status,
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: body.to_string(),
         }
