@@ -17,7 +17,7 @@ pub use health_metrics::{ShownHealth, ShownNetwork};
 pub use metrics::{Metrics, MetricsError, WORKER_STATES};
 pub use outbox_metrics::OutboxResult;
 pub use policy_metrics::ShadowDifference;
-pub use settlement::{AttemptMade, RequestOutcome, Settlement};
+pub use settlement::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Settlement, StageTimes, Tokens};
 pub use signals_metrics::SignalsOutcome;
 
 #[cfg(test)]

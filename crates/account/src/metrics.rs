@@ -10,8 +10,8 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::Settlement;
 use crate::labels::LabelCounts;
+use crate::{ExchangeKind, Settlement};
 
 /// Why metrics could not be registered or rendered; a defect, not an operational state.
 #[derive(Debug, thiserror::Error)]
@@ -308,8 +308,11 @@ impl Metrics {
             None => (NO_TARGET, NO_TARGET),
         };
         let stream = if settlement.stream { "true" } else { "false" };
-        self.requests.with_label_values(&[target, locality, settlement.outcome.as_str()]).inc();
-        self.duration.with_label_values(&[target, locality, stream]).observe(settlement.duration.as_secs_f64());
+        // Nobody asked for a comparison, but what it used is used.
+        if settlement.kind != ExchangeKind::Comparison {
+            self.requests.with_label_values(&[target, locality, settlement.outcome.as_str()]).inc();
+            self.duration.with_label_values(&[target, locality, stream]).observe(settlement.duration.as_secs_f64());
+        }
         for attempt in &settlement.attempts {
             let labels = [attempt.target.as_str(), attempt.outcome.as_str()];
             self.attempts.with_label_values(&labels).inc();
@@ -324,14 +327,12 @@ impl Metrics {
         if let Some(time) = settlement.time_to_first_token {
             self.time_to_first_token.with_label_values(&[target, locality]).observe(time.as_secs_f64());
         }
-        if let Some(time) = settlement.route_time {
+        if let Some(time) = settlement.stages.decide {
             self.route_duration.with_label_values::<&str>(&[]).observe(time.as_secs_f64());
         }
-        if let Some(tokens) = settlement.input_tokens {
-            self.input_tokens.with_label_values(&[target, locality]).inc_by(tokens);
-        }
-        if let Some(tokens) = settlement.output_tokens {
-            self.output_tokens.with_label_values(&[target, locality]).inc_by(tokens);
+        if let Some(tokens) = settlement.tokens {
+            self.input_tokens.with_label_values(&[target, locality]).inc_by(tokens.input);
+            self.output_tokens.with_label_values(&[target, locality]).inc_by(tokens.output);
         }
     }
 

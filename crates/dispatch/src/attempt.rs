@@ -167,11 +167,11 @@ impl<'a> Order<'a> {
             tried.hide();
         }
         let body = self.request.for_upstream(&form).into();
-        let (due, late) = match streams {
+        let due = match streams {
             true => (limits.first_token, Outcome::FirstTokenTimeout),
             false => (limits.total, Outcome::TotalTimeout),
         };
-        let sent = egress::send(self.plan.placement(), &target.profile, &destination, body, streams, due, late);
+        let sent = egress::send(self.plan.placement(), &target.profile, &destination, body, &tried.sent, streams, due);
         let response = sent.await.map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
         if response.status() != 200 {
             // Refused before it had a slot, or after it.

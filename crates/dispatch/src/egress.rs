@@ -14,11 +14,13 @@ use tokio::time::Instant;
 use crate::Destination;
 use crate::destination::Route;
 use crate::http1;
+use crate::sent::{Counted, Sent};
 
 /// How long the end of a body is awaited that nobody needs, so that the connection can be used again.
 const DRAIN_LIMIT: Duration = Duration::from_millis(250);
 
-/// Sends one prompt and waits for the response headers until `due`.
+/// Sends one prompt and waits for the response headers until `due`. `out` is told how much of it has left, also where this is
+/// dropped.
 ///
 /// # Errors
 /// [`Outcome::ConnectFailed`], [`Outcome::ConnectionLost`], or `late` when they do not come in time. A destination that the
@@ -29,9 +31,9 @@ pub(crate) async fn send(
     profile: &TargetProfile,
     destination: &Destination,
     body: Bytes,
+    out: &Sent,
     stream: bool,
-    due: Instant,
-    late: Outcome,
+    (due, late): (Instant, Outcome),
 ) -> Result<Response, (Outcome, String)> {
     let forbidden = placement.forbids(profile).map(|reason| reason.code());
     let elsewhere = (destination.locality() != profile.locality).then_some("not_where_the_target_is");
@@ -48,11 +50,14 @@ pub(crate) async fn send(
     let accept = if stream { "text/event-stream" } else { "application/json" };
     let sent = async {
         match &destination.route {
-            Route::Plain(client) => client.post(accept, body).await.map(Response::Plain).map_err(|error| match error {
-                http1::Error::Connect(_) => (Outcome::ConnectFailed, error.to_string()),
-                _ => (Outcome::ConnectionLost, error.to_string()),
-            }),
+            Route::Plain(client) => {
+                client.post(accept, body, out).await.map(Response::Plain).map_err(|error| match error {
+                    http1::Error::Connect(_) => (Outcome::ConnectFailed, error.to_string()),
+                    _ => (Outcome::ConnectionLost, error.to_string()),
+                })
+            }
             Route::General { client, url, headers } => {
+                let body = reqwest::Body::wrap(Counted::new(body, out.clone()));
                 let request = client.post(url.clone()).headers(headers.clone()).header(ACCEPT, accept).body(body);
                 request.send().await.map(Response::General).map_err(|error| match error.is_connect() {
                     true => (Outcome::ConnectFailed, root_cause(&error)),

@@ -23,6 +23,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::HOST;
 
+use crate::sent::Sent;
 use body::Body;
 pub(crate) use head::Head;
 pub(crate) use link::Address;
@@ -92,29 +93,29 @@ impl Client {
 
     /// The response to a request without a body; else as [`Self::post`].
     pub(crate) async fn get(&self, accept: &str) -> Result<Response, Error> {
-        self.post(accept, Bytes::new()).await
+        self.post(accept, Bytes::new(), &Sent::default()).await
     }
 
     /// Sends `body` and waits for the head of the response, on an idle connection if there is one. Dropping the future
     /// closes the connection.
-    pub(crate) async fn post(&self, accept: &str, body: Bytes) -> Result<Response, Error> {
+    pub(crate) async fn post(&self, accept: &str, body: Bytes, sent: &Sent) -> Result<Response, Error> {
         if let Some(link) = self.pool.take() {
-            let sent = self.exchange(link, accept, body).await;
-            if sent.is_err() {
+            let response = self.exchange(link, accept, body, sent).await;
+            if response.is_err() {
                 self.pool.clear();
             }
-            return sent;
+            return response;
         }
         let link = self.address.connect(self.connect).await.map_err(Error::Connect)?;
-        self.exchange(link, accept, body).await
+        self.exchange(link, accept, body, sent).await
     }
 
-    async fn exchange(&self, mut link: Link, accept: &str, body: Bytes) -> Result<Response, Error> {
+    async fn exchange(&self, mut link: Link, accept: &str, body: Bytes, sent: &Sent) -> Result<Response, Error> {
         let rest = format!("accept: {accept}\r\ncontent-length: {}\r\n\r\n", body.len());
         let mut request = BytesMut::with_capacity(self.head.len() + rest.len());
         request.extend_from_slice(&self.head);
         request.extend_from_slice(rest.as_bytes());
-        link.send(request.freeze(), body);
+        link.send(request.freeze(), body, sent.clone());
         let mut interim = 0;
         loop {
             if let Some((head, length)) = Head::parse(&link.inbox)? {

@@ -3,23 +3,25 @@
 //! A try that is dropped before it ends is recorded as left by the caller, where whoever drops it says nothing else, and
 //! observed like any other.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use policy::{Locality, Outcome, TargetId};
+use policy::{Outcome, TargetId, TargetProfile};
 use wire::{ChatChunk, Usage};
 
 use crate::admission::Seat;
+use crate::attempt::estimated;
 use crate::health::Permit;
+use crate::sent::Sent;
 use crate::{Observation, Target, TargetFailure};
 
 /// One try on one target.
 #[derive(Clone, Debug)]
 pub struct AttemptRecord {
-    /// The target.
-    pub target: TargetId,
-    /// Where it runs.
-    pub locality: Locality,
+    /// The target, with where it runs and what it charges.
+    pub profile: Arc<TargetProfile>,
+    /// When it began.
+    pub begun: Instant,
     /// How it ended; [`Outcome::CallerGone`] while it runs.
     pub outcome: Outcome,
     /// One sentence on a failure for the caller, the target's own words included; empty on success. Not for logs.
@@ -30,12 +32,15 @@ pub struct AttemptRecord {
     pub duration: Duration,
     /// From its begin to its first content.
     pub time_to_first_token: Option<Duration>,
-    /// Token counts.
+    /// Token counts: as the target gave them, else estimated where it is likely to charge for them: for an answer, and for one
+    /// that it had begun, or could have, when nobody wanted it any more.
     pub usage: Option<Usage>,
     /// Events of its stream that were no answer and were skipped.
     pub skipped_events: u32,
     /// Whether the target did not count and `usage` is an estimate.
     pub is_usage_estimated: bool,
+    /// Bytes of the request that were written out to it.
+    pub sent_bytes: u64,
     /// Whether it was started beside another one that had brought no token yet.
     pub is_hedge: bool,
 }
@@ -82,7 +87,7 @@ impl Journal {
     pub(crate) fn interrupted(&self) -> Option<TargetId> {
         let records = self.lock();
         let broken = records.iter().rev().find(|record| record.outcome == Outcome::Interrupted);
-        broken.map(|record| record.target.clone())
+        broken.map(|record| record.profile.id.clone())
     }
 
     /// Drops `work`; the tries that run in it end as `outcome`.
@@ -121,6 +126,10 @@ pub(crate) struct Try<'a> {
     usage: Option<Usage>,
     is_usage_estimated: bool,
     skipped_events: u32,
+    /// Chunks with content that came.
+    pieces: u64,
+    /// How much of the request is out.
+    pub(crate) sent: Sent,
     is_over: bool,
 }
 
@@ -132,11 +141,12 @@ impl<'a> Try<'a> {
         prompt_tokens: u64,
         is_hedge: bool,
     ) -> Self {
+        let (begun, generation) = (Instant::now(), 0);
         let mut records = journal.lock();
         let place = records.len();
         records.push(AttemptRecord {
-            target: target.profile.id.clone(),
-            locality: target.profile.locality,
+            profile: Arc::clone(&target.profile),
+            begun,
             outcome: Outcome::CallerGone,
             detail: String::new(),
             retry_after: None,
@@ -145,9 +155,10 @@ impl<'a> Try<'a> {
             usage: None,
             skipped_events: 0,
             is_usage_estimated: false,
+            sent_bytes: 0,
             is_hedge,
         });
-        let (begun, generation) = (Instant::now(), 0);
+        drop(records);
         Self {
             journal,
             target,
@@ -161,6 +172,8 @@ impl<'a> Try<'a> {
             usage: None,
             is_usage_estimated: false,
             skipped_events: 0,
+            pieces: 0,
+            sent: Sent::default(),
             is_over: false,
         }
     }
@@ -190,10 +203,13 @@ impl<'a> Try<'a> {
 
     /// A chunk has come.
     pub(crate) fn saw(&mut self, chunk: &ChatChunk<'_>) {
-        if chunk.has_content() && self.first_content.is_none() {
-            self.first_content = Some(self.begun.elapsed());
-            if let Some(permit) = &self.permit {
-                permit.saw_content();
+        if chunk.has_content() {
+            self.pieces += 1;
+            if self.first_content.is_none() {
+                self.first_content = Some(self.begun.elapsed());
+                if let Some(permit) = &self.permit {
+                    permit.saw_content();
+                }
             }
         }
         if let Some(seat) = &mut self.seat {
@@ -247,6 +263,14 @@ impl<'a> Try<'a> {
         self.end(*outcome, detail, *retry_after);
     }
 
+    /// The token counts by which the target charges, and whether they are estimated: a piece of an answer is taken for a token.
+    fn charged(&self, outcome: Outcome) -> (Option<Usage>, bool) {
+        if self.usage.is_some() || !is_charged(outcome) || self.sent.bytes() == 0 {
+            return (self.usage, self.is_usage_estimated);
+        }
+        (Some(estimated(self.prompt_tokens, self.pieces)), true)
+    }
+
     fn end(&mut self, outcome: Outcome, detail: String, retry_after: Option<Duration>) {
         if let Some(seat) = &mut self.seat {
             match outcome {
@@ -258,11 +282,12 @@ impl<'a> Try<'a> {
         self.is_over = true;
         let duration = self.begun.elapsed();
         let time_to_first_token = self.first_content;
+        let (usage, is_estimated) = self.charged(outcome);
         if let Some(record) = self.journal.lock().get_mut(self.place) {
             (record.outcome, record.detail, record.retry_after) = (outcome, detail, retry_after);
             (record.duration, record.time_to_first_token) = (duration, time_to_first_token);
-            (record.usage, record.is_usage_estimated) = (self.usage, self.is_usage_estimated);
-            record.skipped_events = self.skipped_events;
+            (record.usage, record.is_usage_estimated) = (usage, is_estimated);
+            (record.skipped_events, record.sent_bytes) = (self.skipped_events, self.sent.bytes());
         }
         if let Some(mut permit) = self.permit.take() {
             permit.tell(outcome, retry_after, duration);
@@ -277,6 +302,12 @@ impl<'a> Try<'a> {
             usage: self.usage.filter(|_| !self.is_usage_estimated),
         });
     }
+}
+
+/// Whether a target that had the request charges for what it did until then, as far as is known of providers: an answer that
+/// nobody waits for any more is one to them. A failure of its own is not charged.
+fn is_charged(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Answered | Outcome::Interrupted | Outcome::CallerGone | Outcome::HedgeLost)
 }
 
 impl Drop for Try<'_> {

@@ -31,6 +31,7 @@ mod provider;
 mod refusal;
 mod relay;
 mod remote_speed;
+mod sent;
 mod worker_slots;
 
 pub use admission::{AdmissionLimits, Flow, Load};

@@ -9,6 +9,7 @@ use testkit::ScriptedUpstream;
 
 use crate::Destination;
 use crate::egress;
+use crate::sent::Sent;
 
 fn destination(base_url: &str, locality: Locality) -> Result<Destination, crate::DestinationError> {
     Destination::openai(base_url, None, HeaderMap::new(), locality, Duration::from_secs(2))
@@ -28,25 +29,19 @@ async fn egress_never_connects_to_a_destination_that_the_placement_forbids() {
     };
     let profile = |locality| TargetProfile::new(TargetId::new("cloud/a").unwrap(), locality);
     let (device_only, in_cloud) = (placement(Privacy::Restricted), profile(Locality::Cloud));
-    let sent =
-        egress::send(&device_only, &in_cloud, &cloud, Bytes::from_static(b"{}"), false, due(), Outcome::TotalTimeout)
-            .await;
-    assert_eq!(sent.err().unwrap().0, Outcome::ConnectFailed);
+    let send = async |placement: &Placement, profile: &TargetProfile| {
+        let (out, limit) = (Sent::default(), (due(), Outcome::TotalTimeout));
+        let sent = egress::send(placement, profile, &cloud, Bytes::from_static(b"{}"), &out, false, limit).await;
+        (sent.map(|response| response.status()).map_err(|(outcome, _)| outcome), out.bytes())
+    };
+    assert_eq!(send(&device_only, &in_cloud).await, (Err(Outcome::ConnectFailed), 0));
     assert_eq!(upstream.connections_total(), 0);
 
     // A destination elsewhere than its target is said to be.
-    let on_device = profile(Locality::Device);
-    let sent =
-        egress::send(&device_only, &on_device, &cloud, Bytes::from_static(b"{}"), false, due(), Outcome::TotalTimeout)
-            .await;
-    assert_eq!(sent.err().unwrap().0, Outcome::ConnectFailed);
+    assert_eq!(send(&device_only, &profile(Locality::Device)).await, (Err(Outcome::ConnectFailed), 0));
     assert_eq!(upstream.connections_total(), 0);
 
-    let anywhere = placement(Privacy::Public);
-    let sent =
-        egress::send(&anywhere, &in_cloud, &cloud, Bytes::from_static(b"{}"), false, due(), Outcome::TotalTimeout)
-            .await;
-    assert_eq!(sent.ok().unwrap().status(), 200);
+    assert_eq!(send(&placement(Privacy::Public), &in_cloud).await, (Ok(200), 2));
     assert_eq!(upstream.connections_total(), 1);
 }
 

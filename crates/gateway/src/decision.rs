@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use account::Decided;
 use http::HeaderMap;
 use policy::{BudgetFacts, Connectivity, Facts, MomentFacts, Plan, Rule, TargetFacts, TargetId, TargetState, decide};
 use wire::{ApiError, ChatRequest, Usage};
@@ -19,8 +20,10 @@ use crate::{policies, rescue};
 /// A request that was decided.
 pub(crate) struct Decision {
     /// What to try.
-    pub plan: Plan,
-    /// How long the decision took, once the request had been read.
+    pub plan: Arc<Plan>,
+    /// How long it took to look into the request.
+    pub signals_took: Duration,
+    /// How long the decision took after that.
     pub took: Duration,
     gathered: Gathered,
     features: Option<Features>,
@@ -43,13 +46,13 @@ impl Decision {
         floor: Option<&Floor>,
     ) -> Result<Self, Box<ApiError>> {
         // enrich
-        let in_force = gateway.policies.in_force();
+        let (in_force, looking) = (gateway.policies.in_force(), Instant::now());
         let mut signalled = gateway.signals.read(request, &gateway.metrics, in_force.reads(ENTITIES)).await;
         let features = signalled.features.take();
         let deciding = Instant::now();
         let stickiness = in_force.policy().stickiness();
         let mut gathered = facts::gather(gateway, stickiness, headers, request, signalled, floor)?;
-        gateway.token_counts.count(request, &mut gathered.targets).await;
+        gateway.token_counts.count(request, gathered.targets_mut()).await;
         // decide
         if gathered.class() > gateway.config.privacy {
             gateway.conversations.remember(&gathered.thread, gathered.class(), None, stickiness.ttl, deciding);
@@ -59,8 +62,19 @@ impl Decision {
             // One that was kept has been compared when it came.
             policies::compare(&in_force, &gathered.facts, &gathered.targets, &decided, &gateway.metrics);
         }
-        let plan = rescue::refused(decided, &gathered.targets)?;
-        Ok(Self { plan, took: deciding.elapsed(), gathered, features, in_force })
+        let plan = Arc::new(rescue::refused(decided, &gathered.targets)?);
+        let signals_took = deciding.duration_since(looking);
+        Ok(Self { plan, signals_took, took: deciding.elapsed(), gathered, features, in_force })
+    }
+
+    /// What was decided by what, for the record.
+    pub(crate) fn decided(&self) -> Decided {
+        Decided {
+            plan: Arc::clone(&self.plan),
+            facts: Arc::clone(&self.gathered.facts),
+            targets: Arc::clone(&self.gathered.targets),
+            policy_hash: Arc::clone(&self.in_force.active.hash),
+        }
     }
 
     /// The generation of the policy that decided.
@@ -115,7 +129,7 @@ impl Decision {
             battery_percent: Some(100),
             ..facts.moment
         };
-        let facts = Facts { moment, budget: BudgetFacts::default(), ..facts.clone() };
+        let facts = Facts { moment, budget: BudgetFacts::default(), ..Facts::clone(facts) };
         let ready = |target: &TargetFacts| TargetFacts { state: TargetState::Ready, ..target.clone() };
         let targets: Vec<_> = targets.iter().map(ready).collect();
         let plan = decide(self.in_force.policy(), &facts, &targets).ok()?;

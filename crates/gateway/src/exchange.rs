@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::RequestOutcome;
+use account::{ExchangeKind, RequestOutcome};
 use dispatch::{Answer, Content, Journal};
 use pingora_core::protocols::http::ServerSession;
 use policy::Plan;
@@ -19,32 +19,38 @@ use crate::{intake, outbox};
 
 /// Answers one chat completion on `session`, whose header has been read. Settled exactly once, on every way out.
 pub(crate) async fn chat_completion(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id: &str) {
+    let mut settling = Settling::begin(gateway, ExchangeKind::Request, request_id);
+    answer(gateway, session, request_id, &mut settling).await;
+    settling.responded(session.body_bytes_sent());
+    // settle: when `settling` is dropped
+}
+
+async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id: &str, settling: &mut Settling<'_>) {
     // listen: limits
-    let mut settling = Settling::begin(&gateway.metrics, request_id);
     let Ok(_permit) = gateway.in_flight.try_acquire() else {
-        return refuse(session, &mut settling, ApiError::too_many_in_flight(gateway.config.limits.in_flight_max)).await;
+        return refuse(session, settling, ApiError::too_many_in_flight(gateway.config.limits.in_flight_max)).await;
     };
     // parse
     let request = match parse(gateway, session).await {
         Ok(Some(request)) => request,
         Ok(None) => return settling.end(RequestOutcome::CallerGone),
-        Err(error) => return refuse(session, &mut settling, *error).await,
+        Err(error) => return refuse(session, settling, *error).await,
     };
-    settling.stream(request.stream());
+    settling.parsed(&request);
     // enrich, decide
     let decided = Decision::of(gateway, &session.req_header().headers, &request, None).await;
     let mut decision = match decided {
         Ok(decision) => decision,
-        Err(error) => return refuse(session, &mut settling, *error).await,
+        Err(error) => return refuse(session, settling, *error).await,
     };
-    settling.routed(decision.took);
+    settling.decided(&decision);
     let outbox = outbox::wanted(gateway, &session.req_header().headers, &decision.plan);
     if let Some(outbox) = outbox
         && decision.answering_now().next().is_none()
         && decision.answering_later().is_some()
     {
         let error = decision.nobody_now();
-        return outbox::defer(gateway, outbox, session, &mut settling, &decision, &request, &error).await;
+        return outbox::defer(gateway, outbox, session, settling, &decision, &request, &error).await;
     }
     let asking = decision.asking(gateway, &request);
     // execute
@@ -63,23 +69,22 @@ pub(crate) async fn chat_completion(gateway: &Arc<Gateway>, session: &mut Server
             let may_pass = journal.records().iter().any(|record| outbox::may_pass(record.outcome));
             match outbox.filter(|_| may_pass) {
                 Some(outbox) => {
-                    outbox::defer(gateway, outbox, session, &mut settling, &decision, &request, &error).await;
+                    outbox::defer(gateway, outbox, session, settling, &decision, &request, &error).await;
                 }
-                None if is_begun => break_off(session, &mut settling, &error).await,
-                None => refuse(session, &mut settling, error).await,
+                None if is_begun => break_off(session, settling, &error).await,
+                None => refuse(session, settling, error).await,
             }
         }
         Some(Ok(answer)) => {
             let (target, reading) = (answer.target.clone(), asking.reading());
             let comparison = decision.comparison(&asking, &request, &target);
             let remember = |usage| decision.answered(gateway, &request, asking, request_id, &target, usage);
-            let outcome = relay(session, plan, answer, &mut settling, reading, is_begun, remember).await;
+            let outcome = relay(session, plan, answer, settling, reading, is_begun, remember).await;
             if let Some(comparison) = comparison.filter(|_| outcome == RequestOutcome::Answered) {
                 comparison.begin(gateway, request_id);
             }
         }
     }
-    // settle: when `settling` is dropped
 }
 
 /// Reads and parses the body; `None` when the caller left meanwhile.

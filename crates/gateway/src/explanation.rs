@@ -117,7 +117,7 @@ impl Explanation {
             policy: PolicyUsed {
                 file: in_force.active.name.clone(),
                 generation: in_force.generation,
-                hash: in_force.active.hash.clone(),
+                hash: in_force.active.hash.to_string(),
             },
             model: values_text(&values, "request.model"),
             mode: facts.request.mode.as_str(),

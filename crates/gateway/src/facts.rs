@@ -1,5 +1,6 @@
 //! Gathers what a decision knows: the request, its caller, the moment, the conversation, the targets.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use ::signals::Reader;
@@ -21,8 +22,8 @@ use crate::signals::{self, Signalled};
 
 /// Everything that one request is decided by.
 pub(crate) struct Gathered {
-    pub facts: Facts,
-    pub targets: Vec<TargetFacts>,
+    pub facts: Arc<Facts>,
+    pub targets: Arc<Vec<TargetFacts>>,
     /// By which the conversation is remembered.
     pub thread: Thread,
     /// By which a worker serves it.
@@ -63,9 +64,14 @@ impl Gathered {
         self.facts.effective_privacy()
     }
 
+    /// The targets, to write more into; copied only where somebody else has them already.
+    pub(crate) fn targets_mut(&mut self) -> &mut [TargetFacts] {
+        Arc::make_mut(&mut self.targets).as_mut_slice()
+    }
+
     /// What has to hold for this request as long as it is kept.
     pub(crate) fn floor(&self) -> Floor {
-        let Facts { request, conversation, .. } = &self.facts;
+        let Facts { request, conversation, .. } = &*self.facts;
         Floor { privacy: request.privacy, conversation: conversation.strictest_privacy, mode: request.mode }
     }
 }
@@ -107,7 +113,7 @@ pub(crate) fn gather(
         history: gateway.history.facts(Instant::now()),
         ..Facts::default()
     };
-    Ok(Gathered { facts, targets, thread, asking })
+    Ok(Gathered { facts: Arc::new(facts), targets: Arc::new(targets), thread, asking })
 }
 
 /// The facts of an example: what a request with this body and these headers would say, at no moment in particular, in no

@@ -1,13 +1,12 @@
 //! What every request shares: configuration, targets, metrics, conversations, and the number of requests that may run.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use account::Metrics;
 use dispatch::Dispatcher;
 use policy::TargetId;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use worker::Worker;
 
 use crate::classifier::ENTITIES;
@@ -58,7 +57,7 @@ pub(crate) struct Gateway {
     pub in_flight: Arc<Semaphore>,
     /// Unix time of the start, in seconds; the `created` of every model.
     pub started_s: u64,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 impl Gateway {
@@ -92,7 +91,7 @@ impl Gateway {
             outbox: Err("it was not opened".to_owned()),
             in_flight,
             started_s,
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
         }
     }
 
@@ -113,10 +112,16 @@ impl Gateway {
 
     /// From now on not ready, and connections are closed after their request.
     pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.send_replace(true);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining.borrow()
+    }
+
+    /// Resolves once the gateway drains.
+    pub(crate) async fn drains(&self) {
+        // Fails only when the sender is gone, which is a part of this.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 }

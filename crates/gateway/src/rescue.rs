@@ -32,7 +32,7 @@ fn refusal(refusal: &Refusal, targets: &[TargetFacts]) -> Box<ApiError> {
 
 /// The reply when no attempt brought an answer: what was tried and how it failed, what was not and why.
 pub(crate) fn failure(failure: &Failure, plan: &Plan, records: &[AttemptRecord]) -> ApiError {
-    let tried = records.iter().map(|record| format!("{}: {}", record.target, record.detail));
+    let tried = records.iter().map(|record| format!("{}: {}", record.profile.id, record.detail));
     let dropped = plan.dropped().iter().map(|dropped| format!("{}: {}", dropped.profile.id, dropped.reason.explain()));
     let refusal = plan.refusal().map(str::to_owned);
     let reasons: Vec<String> = refusal.into_iter().chain(tried).chain(dropped).collect();

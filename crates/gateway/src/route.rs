@@ -34,7 +34,7 @@ async fn explained(gateway: &Gateway, session: &mut ServerSession) -> Result<Opt
     let signalled = gateway.signals.read(&request, &gateway.metrics, in_force.reads(ENTITIES)).await;
     let stickiness = in_force.policy().stickiness();
     let mut gathered = facts::gather(gateway, stickiness, &session.req_header().headers, &request, signalled, None)?;
-    gateway.token_counts.count(&request, &mut gathered.targets).await;
+    gateway.token_counts.count(&request, gathered.targets_mut()).await;
     let (facts, targets) = (&gathered.facts, &gathered.targets);
     let plan = rescue::refused(decide(in_force.policy(), facts, targets), targets)?;
     let explanation = Explanation::of(&in_force, facts, targets, &plan);

@@ -1,18 +1,20 @@
 //! Settles an exchange exactly once: when this guard is dropped, whatever the way out was.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use account::{AttemptMade, Metrics, RequestOutcome, Settlement};
+use account::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Settlement, Tokens};
 use dispatch::{AttemptRecord, Journal, Relay};
 use policy::{Locality, TargetId};
 use tracing::info;
-use wire::Usage;
+use wire::{ChatRequest, Usage};
+
+use crate::decision::Decision;
+use crate::gateway::Gateway;
 
 /// The record of one exchange while it runs.
 pub(crate) struct Settling<'a> {
-    metrics: &'a Metrics,
-    request_id: String,
+    gateway: &'a Gateway,
     begun: Instant,
     journal: Arc<Journal>,
     settlement: Settlement,
@@ -20,39 +22,42 @@ pub(crate) struct Settling<'a> {
 
 impl<'a> Settling<'a> {
     /// Begins; the request counts as in flight until this is dropped.
-    pub(crate) fn begin(metrics: &'a Metrics, request_id: &str) -> Self {
-        metrics.enter();
+    pub(crate) fn begin(gateway: &'a Gateway, kind: ExchangeKind, request_id: &str) -> Self {
+        gateway.metrics.enter();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let begun_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         Self {
-            metrics,
-            request_id: request_id.to_owned(),
+            gateway,
             begun: Instant::now(),
             journal: Arc::default(),
-            settlement: Settlement {
-                target: None,
-                // Stays only when the exchange panics.
-                outcome: RequestOutcome::GatewayFailed,
-                stream: false,
-                duration: Duration::ZERO,
-                route_time: None,
-                time_to_first_token: None,
-                input_tokens: None,
-                output_tokens: None,
-                is_usage_estimated: false,
-                attempts: Vec::new(),
-            },
+            settlement: Settlement::begun(kind, request_id.to_owned(), begun_ms),
         }
     }
 
     pub(crate) fn request_id(&self) -> &str {
-        &self.request_id
+        &self.settlement.request_id
     }
 
-    pub(crate) fn stream(&mut self, stream: bool) {
-        self.settlement.stream = stream;
+    /// The request was read, now.
+    pub(crate) fn parsed(&mut self, request: &ChatRequest) {
+        if self.settlement.kind == ExchangeKind::Request {
+            self.settlement.stages.parse = Some(self.begun.elapsed());
+        }
+        self.settlement.stream = request.stream();
+        self.settlement.request_bytes = request.body().len() as u64;
     }
 
-    pub(crate) fn routed(&mut self, took: Duration) {
-        self.settlement.route_time = Some(took);
+    /// The request was decided.
+    pub(crate) fn decided(&mut self, decision: &Decision) {
+        self.settlement.stages.signals = Some(decision.signals_took);
+        self.settlement.stages.decide = Some(decision.took);
+        self.decided_by(decision.decided());
+    }
+
+    /// What was decided by what.
+    pub(crate) fn decided_by(&mut self, decided: Decided) {
+        self.settlement.api = decided.facts.request.api;
+        self.settlement.decided = Some(decided);
     }
 
     /// When the request began.
@@ -70,9 +75,7 @@ impl<'a> Settling<'a> {
     }
 
     pub(crate) fn usage(&mut self, usage: Option<Usage>, is_estimated: bool) {
-        self.settlement.input_tokens = usage.map(|usage| usage.prompt_tokens);
-        self.settlement.output_tokens = usage.map(|usage| usage.completion_tokens);
-        self.settlement.is_usage_estimated = is_estimated;
+        self.settlement.tokens = usage.map(|usage| tokens(usage, is_estimated));
     }
 
     /// Takes over what a stream brought, and who ended it.
@@ -83,34 +86,78 @@ impl<'a> Settling<'a> {
         self.settlement.time_to_first_token = relay.first_content_at().map(|at| at.duration_since(self.begun));
     }
 
+    /// How the response cache was used.
+    #[expect(dead_code, reason = "for the response cache")]
+    pub(crate) fn cached(&mut self, cache: CacheUse) {
+        self.settlement.cache = cache;
+    }
+
+    /// So many bytes of a body were written to the caller.
+    pub(crate) fn responded(&mut self, bytes: usize) {
+        self.settlement.response_bytes = bytes as u64;
+    }
+
     pub(crate) fn end(&mut self, outcome: RequestOutcome) {
         self.settlement.outcome = outcome;
     }
+
+    fn made(&self, record: AttemptRecord) -> AttemptMade {
+        let (profile, tokens) = (record.profile, record.usage.map(|usage| tokens(usage, record.is_usage_estimated)));
+        AttemptMade {
+            target: profile.id.clone(),
+            locality: profile.locality,
+            outcome: record.outcome,
+            begun_after: record.begun.saturating_duration_since(self.begun),
+            duration: record.duration,
+            time_to_first_token: record.time_to_first_token,
+            tokens,
+            price: profile.price,
+            cost_usd: tokens.zip(profile.price).map(|(tokens, price)| tokens.cost_usd(&price)),
+            sent_bytes: record.sent_bytes,
+            skipped_events: record.skipped_events,
+            is_hedge: record.is_hedge,
+        }
+    }
+
+    /// Whom the answer is priced against, where that has a price.
+    fn reference(&self, decided: &Decided) -> Option<(TargetId, policy::Price)> {
+        let id = decided.plan.reference()?;
+        self.gateway.config.price(id).map(|price| (id.clone(), price))
+    }
+}
+
+fn tokens(usage: Usage, is_estimated: bool) -> Tokens {
+    let Usage { prompt_tokens: input, completion_tokens: output, .. } = usage;
+    let cached = usage.cached_prompt_tokens.unwrap_or_default().min(input);
+    Tokens { input, cached, output, is_estimated }
 }
 
 impl Drop for Settling<'_> {
     fn drop(&mut self) {
+        let attempts = self.journal.records().into_iter().map(|record| self.made(record)).collect();
+        let reference = self.settlement.decided.as_ref().and_then(|decided| self.reference(decided));
         let settlement = &mut self.settlement;
         settlement.duration = self.begun.elapsed();
-        let made = |record: AttemptRecord| AttemptMade {
-            target: record.target,
-            outcome: record.outcome,
-            skipped_events: record.skipped_events,
-            is_hedge: record.is_hedge,
-        };
-        settlement.attempts = self.journal.records().into_iter().map(made).collect();
-        self.metrics.settle(settlement);
+        (settlement.attempts, settlement.reference) = (attempts, reference);
+        settlement.add_up();
+        self.gateway.metrics.settle(settlement);
         info!(
-            request_id = self.request_id,
+            request_id = settlement.request_id,
+            kind = settlement.kind.as_str(),
             target_id = settlement.target.as_ref().map(|(target, _)| target.as_str()),
             outcome = settlement.outcome.as_str(),
             attempts = settlement.attempts.len(),
             stream = settlement.stream,
-            duration_ms = u64::try_from(settlement.duration.as_millis()).unwrap_or(u64::MAX),
-            output_tokens = settlement.output_tokens,
+            duration_ms = millis(settlement.duration),
+            output_tokens = settlement.tokens.map(|tokens| tokens.output),
+            cost_usd = settlement.cost_usd,
             "request finished"
         );
         // Last, as a gateway that stops waits for this.
-        self.metrics.leave();
+        self.gateway.metrics.leave();
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -166,8 +166,8 @@ impl PolicyReadiness {
         Self {
             file: in_force.active.name.clone(),
             generation: in_force.generation,
-            hash: in_force.active.hash.clone(),
-            shadow_hash: in_force.shadow.as_ref().map(|shadow| shadow.hash.clone()),
+            hash: in_force.active.hash.to_string(),
+            shadow_hash: in_force.shadow.as_ref().map(|shadow| shadow.hash.to_string()),
             reload_error: policies.last_error(),
         }
     }

@@ -10,7 +10,7 @@ use crate::document::{
 };
 use crate::placement::PlacementRule;
 use crate::route::{Limits, MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Route, Selector, WhenNone};
-use crate::{Condition, Limit, Locality, Objective, Problem, Scope, Stickiness, StickyBy, expectation};
+use crate::{Condition, Limit, Locality, Objective, Problem, Scope, Stickiness, StickyBy, TargetId, expectation};
 
 /// Version of the policy language.
 pub const POLICY_VERSION: u32 = 1;
@@ -32,6 +32,8 @@ const RESERVED_IDS: [&str; 6] = ["privacy", "conversation_privacy", "mode", "pin
 pub struct Policy {
     pub(crate) placement: Vec<PlacementRule>,
     pub(crate) routes: Vec<Route>,
+    /// Against which answers are priced where no route says otherwise.
+    pub(crate) reference: Option<Arc<TargetId>>,
     pub(crate) stickiness: Stickiness,
     pub(crate) test_targets: Vec<crate::TargetFacts>,
     pub(crate) tests: Vec<expectation::TestCase>,
@@ -108,8 +110,9 @@ impl Compiler {
         let placement: Vec<_> = rules.map(|(n, rule)| self.placement_rule(&format!("placement[{n}]"), rule)).collect();
         let routes = document.routes.iter().take(RULES_MAX).enumerate();
         let routes: Vec<_> = routes.map(|(n, route)| self.route(&format!("routes[{n}]"), route)).collect();
+        let reference = self.reference("reference", document.reference.as_deref());
         let stickiness = self.stickiness(&document.stickiness);
-        let mut policy = Policy { placement, routes, stickiness, ..Policy::default() };
+        let mut policy = Policy { placement, routes, reference, stickiness, ..Policy::default() };
         expectation::compile(self, document, &mut policy);
         policy
     }
@@ -201,7 +204,24 @@ impl Compiler {
         let when_none = self.when_none(&format!("{path}.when_none"), &route.when_none, &limits);
         let objective = objective.unwrap_or_default();
         let respond_async = route.respond_async.unwrap_or(false);
-        Route { id, when, candidates, require, objective, limits, max_attempts, hedge_after, when_none, respond_async }
+        let reference = self.reference(&format!("{path}.reference"), route.reference.as_deref());
+        Route {
+            id,
+            when,
+            candidates,
+            require,
+            objective,
+            limits,
+            max_attempts,
+            hedge_after,
+            when_none,
+            respond_async,
+            reference,
+        }
+    }
+
+    fn reference(&mut self, path: &str, id: Option<&str>) -> Option<Arc<TargetId>> {
+        self.ok(path, TargetId::new(id?)).map(Arc::new)
     }
 
     fn number(&mut self, path: String, value: Option<f64>, range: (f64, f64)) -> Option<f64> {

@@ -31,7 +31,9 @@ pub fn decide(policy: &Policy, facts: &Facts, targets: &[TargetFacts]) -> Result
     let values = Values::of(facts, targets);
     let placement = Placement::of_request(facts)?.narrow(&policy.placement, &values, facts.request.mode)?;
     if let ModelAsked::Target(id) = &facts.request.model {
-        return pinned(id, placement, facts, targets);
+        let mut plan = pinned(id, placement, facts, targets)?;
+        plan.reference.clone_from(&policy.reference);
+        return Ok(plan);
     }
     let mut passed_over = Vec::new();
     let fired = policy.routes.iter().find(|route| match route.when.as_ref().map(|when| when.evaluate(&values)) {
@@ -55,6 +57,7 @@ pub fn decide(policy: &Policy, facts: &Facts, targets: &[TargetFacts]) -> Result
         }
     };
     plan.passed_over = passed_over;
+    plan.reference = fired.and_then(|route| route.reference.as_ref()).or(policy.reference.as_ref()).cloned();
     Ok(plan)
 }
 

@@ -19,6 +19,9 @@ pub struct PolicyDocument {
     pub placement: Vec<PlacementDocument>,
     /// Where is it best? In order; the first that matches decides.
     pub routes: Vec<RouteDocument>,
+    /// The target against which answers are priced, for the routes that name none: what it would have charged for the same
+    /// tokens, less what they cost, is the cost avoided. It decides nothing.
+    pub reference: Option<String>,
     /// How long a conversation stays with its target.
     pub stickiness: StickinessDocument,
     /// Targets for the tests below, instead of those of the configuration.
@@ -81,6 +84,8 @@ pub struct RouteDocument {
     /// Whether a request that cannot be answered now is kept and answered later, as if its caller had sent
     /// `Prefer: respond-async`; false when absent. Its caller gets 202 with an id instead of an error.
     pub respond_async: Option<bool>,
+    /// The target against which its answers are priced; that of the policy when absent.
+    pub reference: Option<String>,
 }
 
 /// The limits of a route. A value that cannot be predicted does not meet a limit.

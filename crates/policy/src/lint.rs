@@ -16,6 +16,7 @@ impl Policy {
         let mut problems = Vec::new();
         let switched_off: Vec<_> =
             switched_off.iter().map(|id| TargetProfile::new(id.clone(), Locality::Cloud)).collect();
+        self.lint_references(targets, &switched_off, &mut problems);
         self.never_matching(&mut problems);
         for (n, rule) in self.placement.iter().enumerate() {
             let path = format!("placement[{n}]");
@@ -40,6 +41,30 @@ impl Policy {
             }
         }
         problems
+    }
+
+    /// Whom answers are priced against has to exist and to have a price.
+    fn lint_references(
+        &self,
+        targets: &[Arc<TargetProfile>],
+        switched_off: &[TargetProfile],
+        problems: &mut Vec<Problem>,
+    ) {
+        let of_routes = self.routes.iter().enumerate();
+        let of_routes = of_routes.map(|(n, route)| (format!("routes[{n}].reference"), &route.reference));
+        let references = std::iter::once(("reference".to_owned(), &self.reference)).chain(of_routes);
+        for (path, id) in references.filter_map(|(path, id)| Some((path, id.as_deref()?))) {
+            match targets.iter().find(|target| target.id == *id) {
+                Some(target) if target.price.is_none() => {
+                    let message = format!("what {id} charges is not known, so nothing avoided is known either");
+                    problems.push(Problem::warning(path, message));
+                }
+                None if !switched_off.iter().any(|target| target.id == *id) => {
+                    problems.push(Problem::error(path, format!("there is no target \"{id}\"")));
+                }
+                Some(_) | None => {}
+            }
+        }
     }
 
     /// Warnings for a gateway that keeps nothing for later.

@@ -149,6 +149,7 @@ pub struct Plan {
     pub(crate) respond_async: bool,
     pub(crate) substituted: Option<&'static str>,
     pub(crate) warm_up: Option<TargetId>,
+    pub(crate) reference: Option<Arc<TargetId>>,
 }
 
 /// How many attempts a plan may hold, and how long each but the last may wait for its first token.
@@ -193,6 +194,7 @@ impl Plan {
             respond_async: false,
             substituted: None,
             warm_up: None,
+            reference: None,
         }
     }
 
@@ -281,15 +283,20 @@ impl Plan {
         self.dropped.iter().filter_map(|dropped| dropped.reason.passes_in()).min()
     }
 
-    /// The short form of the account for `x-tidegate-reason`: `rule=<id>`, what narrowed the placement, and why another target
-    /// stands in.
+    /// The target against which the answer is priced, as the route or the policy says.
+    #[must_use]
+    pub fn reference(&self) -> Option<&TargetId> {
+        self.reference.as_deref()
+    }
+
     /// A target that is not running and would have been preferred: worth starting for the requests to come.
     #[must_use]
     pub fn warm_up(&self) -> Option<&TargetId> {
         self.warm_up.as_ref()
     }
 
-    /// The short form of the account for `x-tidegate-reason`: `rule=<id>`, and what narrowed the placement.
+    /// The short form of the account for `x-tidegate-reason`: `rule=<id>`, what narrowed the placement, and why another target
+    /// stands in.
     #[must_use]
     pub fn reason(&self) -> String {
         let mut reason = format!("rule={}", self.rule.as_str());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Condition, DropReason, Estimate, Limit, Objective, TargetProfile};
+use crate::{Condition, DropReason, Estimate, Limit, Objective, TargetId, TargetProfile};
 
 /// Attempts of a route that does not say, at most.
 pub const MAX_ATTEMPTS_DEFAULT: usize = 4;
@@ -117,6 +117,8 @@ pub(crate) struct Route {
     pub(crate) when_none: WhenNone,
     /// Whether what cannot be answered now is to be kept for later.
     pub(crate) respond_async: bool,
+    /// Against which its answers are priced, where it names one itself.
+    pub(crate) reference: Option<Arc<TargetId>>,
 }
 
 impl Route {

@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use crate::sent::Sent;
+
 /// Bytes read at once, which is what may have come from a target and not yet gone to the caller.
 pub(super) const READ_BYTES: usize = 16 << 10;
 /// A silent peer is asked after this time, and again as often as [`PROBES_MAX`], whether it is still there.
@@ -49,7 +51,12 @@ impl Address {
                 Socket::Tcp(tcp)
             }
         };
-        Ok(Link { socket, unsent: Bytes::new().chain(Bytes::new()), inbox: BytesMut::new() })
+        Ok(Link {
+            socket,
+            unsent: Bytes::new().chain(Bytes::new()),
+            sent: (Sent::default(), 0),
+            inbox: BytesMut::new(),
+        })
     }
 }
 
@@ -84,12 +91,15 @@ fn set_options(tcp: &TcpStream) -> io::Result<()> {
 pub(super) struct Link {
     socket: Socket,
     unsent: Chain<Bytes, Bytes>,
+    /// How much of the body is out, and how long it is.
+    sent: (Sent, usize),
     pub(super) inbox: BytesMut,
 }
 
 impl Link {
-    /// Sets what goes out next; [`Self::fill`] sends it.
-    pub(super) fn send(&mut self, head: Bytes, body: Bytes) {
+    /// Sets what goes out next; [`Self::fill`] sends it, and tells `sent` how much of the body is out.
+    pub(super) fn send(&mut self, head: Bytes, body: Bytes, sent: Sent) {
+        self.sent = (sent, body.len());
         self.unsent = head.chain(body);
     }
 
@@ -102,7 +112,7 @@ impl Link {
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         while self.unsent.has_remaining() {
             match pin!(self.socket.write_buf(&mut self.unsent)).poll(context) {
-                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(1..)) => self.sent.0.set(self.sent.1.saturating_sub(self.unsent.remaining())),
                 // Takes no more; what it has to say of that may already be on its way.
                 Poll::Ready(Ok(0) | Err(_)) => break,
                 Poll::Pending => break,

@@ -11,7 +11,7 @@ use policy::{Mode, Privacy};
 use super::health::{compile_breaker, compile_network};
 use super::learning::compile_learning;
 use super::outbox::compile_outbox;
-use super::profile::real;
+use super::profile::{price_of_disabled, real};
 use super::raw::{RawConfig, RawHedging, RawLimits, RawLog, RawPath, RawPolicy};
 use super::signals::{compile_classifier, compile_scan};
 use super::target::compile_target;
@@ -103,6 +103,7 @@ pub(super) fn compile(
     }
 
     let (mut targets, mut disabled, mut ids) = (Vec::new(), Vec::new(), HashSet::new());
+    let mut disabled_prices = Vec::new();
     for (index, target) in raw.targets.into_iter().enumerate() {
         let path = format!("targets[{index}]");
         if let Some(id) = &target.id
@@ -112,6 +113,7 @@ pub(super) fn compile(
         }
         match &target.enabled_if_env {
             Some(variable) if (check.env)(variable).is_none() => {
+                disabled_prices.extend(price_of_disabled(&target));
                 disabled.push((target.id.clone().unwrap_or_default(), variable.clone()));
             }
             _ => targets.extend(compile_target(&mut check, &path, target)),
@@ -138,6 +140,7 @@ pub(super) fn compile(
         scanner: scanner?,
         targets,
         disabled,
+        disabled_prices,
         breaker,
         network,
         limits,

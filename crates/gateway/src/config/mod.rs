@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use ::signals::scan::Scanner;
 use dispatch::{HedgeLimits, Timeouts};
-use policy::{BreakerLimits, Locality, Mode, Privacy, TargetId, TargetProfile};
+use policy::{BreakerLimits, Locality, Mode, Price, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
 pub(crate) use health::NetworkConfig;
@@ -68,6 +68,8 @@ pub(crate) struct Config {
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.
     pub disabled: Vec<(String, String)>,
+    /// What targets that are left out charge, where that is known: answers may be priced against them.
+    pub disabled_prices: Vec<(TargetId, Price)>,
     /// When a target that fails is left alone; `None` where it never is.
     pub breaker: Option<BreakerLimits>,
     /// What is known of the network, and how it is looked for.
@@ -245,6 +247,14 @@ impl fmt::Display for ConfigErrors {
 pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Config {
+    /// What a target charges, also one that is left out; `None` when unknown.
+    pub(crate) fn price(&self, id: &TargetId) -> Option<Price> {
+        match self.targets.iter().find(|target| target.id() == id) {
+            Some(target) => target.profile.price,
+            None => self.disabled_prices.iter().find(|(left_out, _)| left_out == id).map(|(_, price)| *price),
+        }
+    }
+
     /// Reads `file`, or the built-in default when there is none.
     ///
     /// # Errors

@@ -51,6 +51,16 @@ pub(super) fn common_keys(check: &mut Check<'_>, path: &str, raw: &RawTarget) ->
     }
 }
 
+/// What a target that is left out would charge, from its own keys or the table; nothing else of it is looked at.
+pub(super) fn price_of_disabled(raw: &RawTarget) -> Option<(TargetId, Price)> {
+    let id = TargetId::new(raw.id.as_deref()?).ok()?;
+    let locality = raw.locality.as_deref().map_or(Some(Locality::Cloud), |word| Locality::parse(word).ok())?;
+    let plain = TargetProfile::new(id.clone(), locality);
+    let stated = raw.price.as_ref().and_then(price_of);
+    let known = || known(&plain.provider, raw.model.as_deref()?).and_then(Row::price);
+    stated.or(plain.price).or_else(known).map(|price| (id, price))
+}
+
 /// The profile of a target whose keys are all well.
 pub(super) fn profile(
     id: TargetId,

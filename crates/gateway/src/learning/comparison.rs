@@ -8,7 +8,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dispatch::{Asking, Content, Journal, StreamEnd};
+use account::{Decided, ExchangeKind, RequestOutcome};
+use dispatch::{Asking, Content, StreamEnd};
 use policy::{Facts, ModelAsked, TargetFacts, TargetId, decide};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -19,6 +20,7 @@ use crate::config::ComparisonConfig;
 use crate::facts::Gathered;
 use crate::gateway::Gateway;
 use crate::request_id;
+use crate::settle::Settling;
 
 /// Longest time for one answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(300);
@@ -43,7 +45,7 @@ struct Spent {
 pub(crate) struct Comparison {
     target: TargetId,
     facts: Facts,
-    targets: Vec<TargetFacts>,
+    targets: Arc<Vec<TargetFacts>>,
     asking: Asking,
     request: ChatRequest,
     asked: Asked,
@@ -103,10 +105,10 @@ impl Learning {
     ) -> Option<Comparison> {
         asked.verifier?;
         let target = self.comparing.as_ref()?.other(answered)?;
-        let mut facts = gathered.facts.clone();
+        let mut facts = Facts::clone(&gathered.facts);
         facts.request.model = ModelAsked::Target(target.clone());
         let asked = Asked { question: None, ..asked.clone() };
-        let (targets, asking) = (gathered.targets.clone(), gathered.asking.clone());
+        let (targets, asking) = (Arc::clone(&gathered.targets), gathered.asking.clone());
         Some(Comparison { target, facts, targets, asking, request: request.clone(), asked })
     }
 }
@@ -122,7 +124,13 @@ impl Comparison {
             (Arc::clone(gateway), request_id.to_owned(), request_id::request_id(None));
         tokio::spawn(async move {
             let target = self.target.clone();
-            match tokio::time::timeout(ANSWER_TIME_MAX, self.answer(&gateway, &request_id)).await {
+            let answer = tokio::time::timeout(ANSWER_TIME_MAX, self.answer(&gateway, &request_id));
+            // A gateway that stops does not wait for it.
+            let answered = tokio::select! {
+                answered = answer => answered,
+                () = gateway.drains() => Ok(Ok(false)),
+            };
+            match answered {
                 Ok(Ok(true)) => info!(target_id = %target, request_id, compared, "answered for comparison"),
                 Ok(Ok(false)) => {}
                 Ok(Err(reason)) => warn!(target_id = %target, compared, reason, "not compared"),
@@ -136,22 +144,38 @@ impl Comparison {
     async fn answer(self, gateway: &Gateway, request_id: &str) -> Result<bool, &'static str> {
         let Some(learning) = &gateway.learning else { return Ok(false) };
         let Some(comparing) = &learning.comparing else { return Ok(false) };
-        let Ok(plan) = decide(gateway.policies.in_force().policy(), &self.facts, &self.targets) else {
-            return Ok(false);
-        };
+        let in_force = gateway.policies.in_force();
+        let Ok(plan) = decide(in_force.policy(), &self.facts, &self.targets) else { return Ok(false) };
+        let plan = Arc::new(plan);
         let Some(attempt) = plan.attempts().first() else { return Ok(false) };
         let (expected, price) = (attempt.estimate().cost_usd, attempt.profile().price);
         if !comparing.reserve(expected, now_s()) {
             return Ok(false);
         }
         let mut reading = learning.reading(&self.asked).ok_or("nothing judges it")?;
-        let (journal, due) = (Journal::default(), Instant::now() + ANSWER_TIME_MAX);
+        // Nobody waits for it, but what it costs is known. Settled when it is dropped, also half way.
+        let mut settling = Settling::begin(gateway, ExchangeKind::Comparison, request_id);
+        settling.parsed(&self.request);
+        settling.decided_by(Decided {
+            plan: Arc::clone(&plan),
+            facts: Arc::new(self.facts),
+            targets: Arc::clone(&self.targets),
+            policy_hash: Arc::clone(&in_force.active.hash),
+        });
+        settling.end(RequestOutcome::CallerGone);
+        let (journal, due) = (settling.journal(), Instant::now() + ANSWER_TIME_MAX);
         let answer = gateway.dispatcher.execute(&plan, &self.request, &self.asking, &journal, due.into()).await;
-        let answer = answer.map_err(|_| "the target failed")?;
+        let answer = answer.map_err(|_| {
+            settling.end(RequestOutcome::TargetsFailed);
+            "the target failed"
+        })?;
+        settling.answering(&answer.target, answer.locality);
         let cost =
             |usage: Usage| Some(price?.cost_usd(usage.prompt_tokens as f64, 0.0, usage.completion_tokens as f64));
         match answer.content {
-            Content::Whole { body, usage, .. } => {
+            Content::Whole { body, usage, is_usage_estimated } => {
+                settling.usage(Some(usage), is_usage_estimated);
+                settling.end(RequestOutcome::Answered);
                 comparing.settle(expected, cost(usage));
                 learning.answered(self.asked, request_id, &self.target);
                 reading.judge(&body, request_id);
@@ -161,13 +185,19 @@ impl Comparison {
                     reading.see(&bytes);
                 }
                 comparing.settle(expected, relay.usage().and_then(cost));
+                settling.streamed(&relay);
                 if !matches!(relay.end(), Some(StreamEnd::Complete)) {
+                    settling.end(RequestOutcome::Interrupted);
                     return Err("its answer broke off");
                 }
+                settling.end(RequestOutcome::Answered);
                 learning.answered(self.asked, request_id, &self.target);
                 reading.judge_stream(request_id);
             }
-            Content::Rejected { .. } => return Err("the target refused it"),
+            Content::Rejected { .. } => {
+                settling.end(RequestOutcome::RejectedByTarget);
+                return Err("the target refused it");
+            }
         }
         Ok(true)
     }

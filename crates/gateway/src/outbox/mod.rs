@@ -131,7 +131,7 @@ impl Outbox {
         {
             let mut queue = self.queue();
             for record in records.iter().filter(|record| may_pass(record.outcome)) {
-                queue.failed_on(&record.target, record.retry_after, now);
+                queue.failed_on(&record.profile.id, record.retry_after, now);
             }
             queue.add(kept.seq, kept.id, now, Hangs::on(decision.worth_waiting_for(), decision.generation(), now));
         }

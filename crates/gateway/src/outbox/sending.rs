@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use account::outbox::{Begun, EntryId, EntryState, KeptRequest, OutboxError};
-use account::{OutboxResult, RequestOutcome};
+use account::{ExchangeKind, OutboxResult, RequestOutcome};
 use dispatch::{Answer, AttemptRecord, Content};
 use policy::{Locality, Outcome, TargetId};
 use tokio::sync::oneshot;
@@ -119,8 +119,9 @@ async fn try_to_send(
     }
     let hangs = worth_waiting_for();
     // Settled when the answer is kept, so that a gateway that stops waits for that.
-    let mut settling = Settling::begin(&gateway.metrics, &kept.request_id);
-    settling.routed(decision.took);
+    let mut settling = Settling::begin(gateway, ExchangeKind::Outbox, &kept.request_id);
+    settling.parsed(&request);
+    settling.decided(&decision);
     let verdict = tokio::select! {
         biased;
         _ = deleted => None,
@@ -213,8 +214,10 @@ fn note(outbox: &Outbox, records: &[AttemptRecord]) {
     let now = Instant::now();
     for record in records {
         match record.outcome {
-            outcome if may_pass(outcome) => outbox.queue().failed_on(&record.target, record.retry_after, now),
-            outcome if outcome == Outcome::Answered || outcome.is_refusal() => outbox.queue().is_back(&record.target),
+            outcome if may_pass(outcome) => outbox.queue().failed_on(&record.profile.id, record.retry_after, now),
+            outcome if outcome == Outcome::Answered || outcome.is_refusal() => {
+                outbox.queue().is_back(&record.profile.id)
+            }
             _ => {}
         }
     }

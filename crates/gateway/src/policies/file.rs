@@ -52,7 +52,7 @@ pub(crate) struct LoadedPolicy {
     /// The file, or `built-in default`.
     pub name: String,
     /// First digits of the SHA-256 of the text.
-    pub hash: String,
+    pub hash: Arc<str>,
     /// How many tests it brought along; all passed.
     pub tests: usize,
     /// What is most likely a mistake and can be used all the same.
@@ -196,7 +196,8 @@ pub(crate) fn load_text(name: &str, text: &str, context: &Context<'_>) -> Result
     match compiled {
         Some(policy) if findings.iter().all(|finding| finding.severity == Severity::Warning) => {
             let digest = Sha256::digest(text.as_bytes());
-            let hash = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..HASH_DIGITS].to_owned();
+            let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash = hash[..HASH_DIGITS].into();
             let tests = policy.tests().len();
             Ok(LoadedPolicy { policy, name: name.to_owned(), hash, tests, warnings: findings })
         }

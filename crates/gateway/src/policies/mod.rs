@@ -127,7 +127,7 @@ impl Policies {
                 *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&loaded);
                 metrics.policy_reloaded(true);
                 show(&loaded, metrics);
-                info!(generation = loaded.generation, policy_hash = loaded.active.hash, "policy reloaded");
+                info!(generation = loaded.generation, policy_hash = &*loaded.active.hash, "policy reloaded");
                 Ok(loaded)
             }
             Err(errors) => {

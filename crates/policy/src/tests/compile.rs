@@ -217,3 +217,37 @@ fn tags_are_selected_by_their_own_globs() {
         assert_eq!(Selector::parse(selector).selects(&tagged), expected, "{selector}");
     }
 }
+
+#[test]
+fn a_reference_is_the_id_of_a_target_that_may_be_switched_off() {
+    let yaml = "{version: 1, reference: openai/large, routes: [{id: a, when: request.stream, reference: local/small}, {id: b}]}";
+    assert_eq!(
+        lints(yaml),
+        ["Warning reference: what openai/large charges is not known, so nothing avoided is known either"]
+    );
+    let of = |stream| {
+        let facts = Facts { request: RequestFacts { stream, ..RequestFacts::default() }, ..Facts::default() };
+        let plan = decide(&policy(yaml), &facts, &[]).unwrap();
+        plan.reference().map(TargetId::to_string)
+    };
+    assert_eq!((of(true).as_deref(), of(false).as_deref()), (Some("local/small"), Some("openai/large")));
+
+    let nobody = "{version: 1, routes: [{id: a, reference: openai/none}]}";
+    assert_eq!(lints(nobody), [r#"Error routes[0].reference: there is no target "openai/none""#]);
+    let switched_off = [TargetId::new("openai/none").unwrap()];
+    assert_eq!(policy(nobody).lint(&[], &switched_off), []);
+    assert_eq!(
+        problems("{version: 1, reference: gpt, routes: [{id: a}]}"),
+        [r#"reference: target id "gpt" is not of the form provider/model"#]
+    );
+}
+
+#[test]
+fn a_request_that_names_its_target_is_priced_against_the_reference_of_the_policy() {
+    let policy = policy("{version: 1, reference: openai/large, routes: [{id: a}]}");
+    let id = TargetId::new("local/small").unwrap();
+    let request = RequestFacts { model: ModelAsked::Target(id), ..RequestFacts::default() };
+    let targets = [TargetFacts::new(profile("local/small", Locality::Device), TargetState::Ready)];
+    let plan = decide(&policy, &Facts { request, ..Facts::default() }, &targets).unwrap();
+    assert_eq!(plan.reference().map(TargetId::as_str), Some("openai/large"));
+}

@@ -70,7 +70,7 @@ async fn ask_once(gateway: &Gateway, row: &Row, journal: &Journal) -> Result<Ans
     let signalled = gateway.signals.read(&row.request, &gateway.metrics, in_force.reads(ENTITIES)).await;
     let mut gathered = facts::gather(gateway, stickiness, &HeaderMap::new(), &row.request, signalled, None)
         .map_err(|error| (Unanswered::Refused(error.message.clone()), None))?;
-    gateway.token_counts.count(&row.request, &mut gathered.targets).await;
+    gateway.token_counts.count(&row.request, gathered.targets_mut()).await;
     let plan = decide(in_force.policy(), &gathered.facts, &gathered.targets)
         .map_err(|refusal| (Unanswered::Refused(refusal.to_string()), None))?;
     if plan.attempts().is_empty() {
