@@ -3,22 +3,17 @@
 //! Knows no HTTP and no prompt: a [`Settlement`] carries names, numbers and closed lists only, and what [`outbox`] keeps is
 //! bytes to it.
 
-mod health_metrics;
 pub mod labels;
-mod metrics;
+pub mod metrics;
 pub mod outbox;
-mod outbox_metrics;
-mod policy_metrics;
 mod settlement;
-mod signals_metrics;
 mod sqlite;
 
-pub use health_metrics::{ShownHealth, ShownNetwork};
-pub use metrics::{Metrics, MetricsError, WORKER_STATES};
-pub use outbox_metrics::OutboxResult;
-pub use policy_metrics::ShadowDifference;
+pub use metrics::{
+    ComparisonResult, Metrics, MetricsError, OutboxResult, ShadowDifference, ShownEngine, ShownHealth, ShownNetwork,
+    ShownWorker, SignalsOutcome, WORKER_STATES,
+};
 pub use settlement::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Settlement, StageTimes, Tokens};
-pub use signals_metrics::SignalsOutcome;
 
 #[cfg(test)]
 mod tests;

@@ -312,4 +312,12 @@ impl Settlement {
         let away = self.attempts.iter().filter(|attempt| attempt.locality != Locality::Device);
         away.map(|attempt| attempt.sent_bytes).sum()
     }
+
+    /// From the first content to the end by the tokens that follow the first, of a streamed answer that is whole.
+    #[must_use]
+    pub fn time_per_output_token(&self) -> Option<Duration> {
+        let (first, tokens) = (self.time_to_first_token?, self.tokens?.output);
+        let steps = u32::try_from(tokens.checked_sub(1)?).ok().filter(|steps| *steps > 0)?;
+        (self.outcome == RequestOutcome::Answered).then(|| self.duration.saturating_sub(first) / steps)
+    }
 }

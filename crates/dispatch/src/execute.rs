@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use policy::{Outcome, Plan, Step, TargetFacts, TargetId, TargetProfile, TargetState, Walk};
 use tokio::time::{Instant, sleep};
-use wire::ChatRequest;
+use wire::{ChatRequest, EngineCounts};
 
 use crate::attempt::{Begun, Order, Purpose};
 use crate::hedge::{HedgeLimits, Hedging};
@@ -74,6 +74,15 @@ impl Dispatcher {
     /// How busy every target is that has slots.
     pub fn loads(&self) -> impl Iterator<Item = (&TargetId, Load)> {
         self.targets.iter().filter_map(|target| Some((&target.profile.id, target.provider.load()?)))
+    }
+
+    /// What the engine of each target counts that has one and runs it. Takes a moment.
+    pub async fn engine_counts(&self) -> Vec<(&TargetId, EngineCounts)> {
+        let asked = self.targets.iter().map(async |target| {
+            let counts = target.provider.engine_counts().await?;
+            Some((&target.profile.id, counts))
+        });
+        futures_util::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Makes a target ready.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use policy::{Latency, Outcome, Prediction, TargetId, TargetState};
 use tokio::sync::watch;
-use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
+use wire::{ChatRequest, EngineCounts, StreamForm, UpstreamForm, UsageInStream};
 use worker::{StateName, Worker};
 
 use crate::admission::{Admission, NotSeated};
@@ -165,6 +165,14 @@ impl Provider for LlamaCpp {
 
     fn load(&self) -> Option<Load> {
         Some(self.admission.load())
+    }
+
+    async fn engine_counts(&self) -> Option<EngineCounts> {
+        let Supply::Ready(worker) = self.supply() else { return None };
+        let ready = worker.status().ready?;
+        let run = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // One that has answered nothing yet has counted nothing.
+        run.filter(|run| run.generation == ready.generation)?.slots.counts().await
     }
 
     fn warm(&self) {

@@ -41,6 +41,9 @@ pub trait Meter: Send + Sync {
     /// A slot of a worker was free this long after its caller was seen gone.
     fn slot_freed(&self, target: &TargetId, after: Duration);
 
+    /// A request got a slot this long after it had asked for one, the time included in which the worker was made ready.
+    fn seated(&self, target: &TargetId, waited: Duration);
+
     /// A slot was not seen free within its limit and is given on all the same.
     fn slot_not_freed(&self, target: &TargetId);
 
@@ -54,6 +57,7 @@ pub struct NoMeter;
 
 impl Meter for NoMeter {
     fn slot_freed(&self, _: &TargetId, _: Duration) {}
+    fn seated(&self, _: &TargetId, _: Duration) {}
     fn slot_not_freed(&self, _: &TargetId) {}
     fn first_token(&self, _: &TargetId, _: Situation, _: f64, _: f64) {}
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use policy::{Latency, TargetState};
-use wire::{ChatRequest, StreamForm, UpstreamForm, UsageInStream};
+use wire::{ChatRequest, EngineCounts, StreamForm, UpstreamForm, UsageInStream};
 
 use crate::admission::Seat;
 use crate::{Asking, Destination, Load, Observation, TargetFailure};
@@ -83,6 +83,11 @@ pub trait Provider: Send + Sync {
 
     /// How busy it is; `None` for providers without slots.
     fn load(&self) -> Option<Load> {
+        None
+    }
+
+    /// What the engine behind it counts since its start; `None` where there is none, or none runs. Takes a moment.
+    async fn engine_counts(&self) -> Option<EngineCounts> {
         None
     }
 

@@ -1,14 +1,17 @@
-//! Looks at which slots of a worker are busy, on a connection of its own. Sends nothing of a request.
+//! Looks at which slots of a worker are busy, and at what it counts, on connections of its own. Sends nothing of a request.
 
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::sync::Mutex;
+use wire::EngineCounts;
 use worker::Endpoint;
 
 use crate::http1::{self, Address};
 
 const SLOTS_PATH: &str = "/slots";
+const METRICS_PATH: &str = "/metrics";
+const JSON: &str = "application/json";
 /// A connection has to stand within this time.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// The whole look.
@@ -20,6 +23,7 @@ const LIST_BYTES_MAX: usize = 4 << 20;
 /// shares the next one.
 pub(crate) struct WorkerSlots {
     client: http1::Client,
+    counts: http1::Client,
     last: Mutex<Option<(Instant, Seen)>>,
 }
 
@@ -42,8 +46,9 @@ impl WorkerSlots {
                 (Address::Tcp { host: address.ip().to_string(), port: address.port() }, address.to_string())
             }
         };
-        let client = http1::Client::getting(address, &host, SLOTS_PATH, CONNECT_MAX);
-        Self { client, last: Mutex::new(None) }
+        let client = http1::Client::getting(address.clone(), &host, SLOTS_PATH, CONNECT_MAX);
+        let counts = http1::Client::getting(address, &host, METRICS_PATH, CONNECT_MAX);
+        Self { client, counts, last: Mutex::new(None) }
     }
 
     /// The slots as they are at some moment after this call.
@@ -54,7 +59,7 @@ impl WorkerSlots {
             return seen.clone();
         }
         let begun = Instant::now();
-        let seen = match tokio::time::timeout(LOOK_MAX, list(&self.client)).await {
+        let seen = match tokio::time::timeout(LOOK_MAX, list(&self.client, JSON)).await {
             Ok(Ok(list)) => wire::busy_slots(&list).map_or(Seen::Nothing, Seen::Busy),
             Ok(Err(http1::Error::Connect(_))) => Seen::Gone,
             Ok(Err(_)) | Err(_) => Seen::Nothing,
@@ -64,8 +69,17 @@ impl WorkerSlots {
     }
 }
 
-async fn list(client: &http1::Client) -> Result<BytesMut, http1::Error> {
-    let mut response = client.get("application/json").await?;
+impl WorkerSlots {
+    /// What the worker counts; `None` where it does not say, in time.
+    pub(crate) async fn counts(&self) -> Option<EngineCounts> {
+        let looked = async { (list(&self.counts, "text/plain").await, list(&self.client, JSON).await) };
+        let (metrics, slots) = tokio::time::timeout(LOOK_MAX, looked).await.ok()?;
+        EngineCounts::read(std::str::from_utf8(&metrics.ok()?).ok()?, &slots.ok()?)
+    }
+}
+
+async fn list(client: &http1::Client, accept: &str) -> Result<BytesMut, http1::Error> {
+    let mut response = client.get(accept).await?;
     let mut body = BytesMut::new();
     while response.read(&mut body).await? && body.len() <= LIST_BYTES_MAX {}
     Ok(body)

@@ -4,12 +4,12 @@ mod network;
 
 use std::sync::Arc;
 
-use account::{ShownHealth, ShownNetwork};
+use account::{ShownEngine, ShownHealth, ShownNetwork, ShownWorker};
 use bytes::Bytes;
 use dispatch::HealthStatus;
 use http::{Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
-use wire::ApiError;
+use wire::{ApiError, EngineCounts};
 
 use crate::gateway::Gateway;
 use crate::status::{PolicyReadiness, Status};
@@ -46,7 +46,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, 
             reply::json(session, request_id, status, body).await;
         }
         _ => {
-            show(gateway);
+            show(gateway).await;
             let body = gateway.metrics.render().unwrap_or_default().into();
             // Only a caller that left makes this fail.
             let _ = reply::write_body(session, StatusCode::OK, METRICS_TYPE, body, |_| Ok(())).await;
@@ -80,10 +80,20 @@ fn readiness(gateway: &Gateway) -> (StatusCode, Bytes) {
 }
 
 /// What is not counted where it happens.
-fn show(gateway: &Gateway) {
+async fn show(gateway: &Gateway) {
     for (target, worker) in &gateway.workers.all() {
         let status = worker.status();
-        gateway.metrics.show_worker(target, status.state.as_str(), status.restarts_total);
+        let shown = ShownWorker {
+            state: status.state.as_str(),
+            restarts_total: status.restarts_total,
+            starts_total: status.generation,
+            load_time: status.load_time,
+            pid: status.pid,
+        };
+        gateway.metrics.show_worker(target, &shown);
+    }
+    for (target, counts) in gateway.dispatcher.engine_counts().await {
+        gateway.metrics.show_engine(target, &shown_engine(&counts));
     }
     if let Some(learning) = &gateway.learning {
         gateway.metrics.show_labels(learning.store().counts());
@@ -92,7 +102,7 @@ fn show(gateway: &Gateway) {
         outbox.show(&gateway.metrics);
     }
     for (target, load) in gateway.dispatcher.loads() {
-        gateway.metrics.show_load(target, load.busy, load.queued);
+        gateway.metrics.show_load(target, load.slots, load.busy, load.queued);
     }
     for (target, health) in gateway.dispatcher.health() {
         let HealthStatus { breaker, rate_limited, opened_total, probes_total } = health;
@@ -106,4 +116,18 @@ fn show(gateway: &Gateway) {
         rounds_reached_total: network.rounds_total.saturating_sub(network.rounds_failed_total),
         rounds_failed_total: network.rounds_failed_total,
     });
+}
+
+fn shown_engine(counts: &EngineCounts) -> ShownEngine {
+    ShownEngine {
+        prompt_tokens: counts.prompt_tokens,
+        cached_tokens: counts.cached_tokens,
+        prompt_seconds: counts.prompt_seconds,
+        output_tokens: counts.output_tokens,
+        output_seconds: counts.output_seconds,
+        decode_calls: counts.decode_calls,
+        busy_slots_per_decode: counts.busy_slots_per_decode,
+        context_used: counts.context_used,
+        context_size: counts.context_size,
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use account::Metrics;
+use account::metrics::Source as MetricsSource;
 use artifacts::{Found, Home, Manifest, Progress, Role, Settings, Store};
 use dispatch::{
     Dispatcher, LlamaCpp, Meter, Network, OpenAi, Provider, RemoteSpeed, Situation, Supply, Target, TargetHealth,
@@ -107,6 +108,10 @@ impl Meter for MetricsMeter {
         self.0.slot_freed(target, after);
     }
 
+    fn seated(&self, target: &TargetId, waited: Duration) {
+        self.0.seated(target, waited);
+    }
+
     fn slot_not_freed(&self, target: &TargetId) {
         self.0.slot_not_freed(target);
     }
@@ -124,7 +129,7 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Composed> {
     for warning in policies.in_force().warnings() {
         warn!(warning = %warning, "policy");
     }
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"))?;
+    let metrics = metrics(&config)?;
     let meter: Arc<dyn Meter> = Arc::new(MetricsMeter(metrics.clone()));
     let (mut targets, workers, token_counts) = (Vec::new(), Workers::default(), TokenCounts::default());
     let mut missing = Missing::default();
@@ -190,6 +195,15 @@ async fn supply(
             watch::channel(Supply::Missing(reason.into())).1
         }
     }
+}
+
+/// The metrics, told what the configuration names.
+fn metrics(config: &Config) -> anyhow::Result<Metrics> {
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"))?;
+    metrics.declare(MetricsSource::Targets, config.targets.iter().map(|target| target.id().as_str()));
+    metrics.declare(MetricsSource::Kinds, config.scanner.kinds());
+    metrics.declare(MetricsSource::ErrorCodes, wire::ErrorCase::ALL.iter().map(|case| case.row().2));
+    Ok(metrics)
 }
 
 /// The network that cloud targets are reached by. Where nothing may go there, it is not looked for.

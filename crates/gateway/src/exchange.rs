@@ -159,12 +159,14 @@ pub(crate) fn reason(plan: &Plan, journal: &Journal) -> String {
 
 /// Answers with an error and settles accordingly.
 pub(crate) async fn refuse(session: &mut ServerSession, settling: &mut Settling<'_>, error: ApiError) {
+    settling.refused(&error);
     let delivered = reply::error(session, settling.request_id(), &error).await;
     settling.end(if delivered { rescue::outcome(&error) } else { RequestOutcome::CallerGone });
 }
 
 /// Ends a stream whose headers were sent before its answer came, with an error event.
 async fn break_off(session: &mut ServerSession, settling: &mut Settling<'_>, error: &ApiError) {
+    settling.refused(error);
     let delivered = reply::error_event(session, error).await;
     settling.end(if delivered { rescue::outcome(error) } else { RequestOutcome::CallerGone });
 }

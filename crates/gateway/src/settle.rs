@@ -7,7 +7,7 @@ use account::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Sett
 use dispatch::{AttemptRecord, Journal, Relay};
 use policy::{Locality, TargetId};
 use tracing::info;
-use wire::{ChatRequest, Usage};
+use wire::{ApiError, ChatRequest, Usage};
 
 use crate::decision::Decision;
 use crate::gateway::Gateway;
@@ -95,6 +95,11 @@ impl<'a> Settling<'a> {
     /// So many bytes of a body were written to the caller.
     pub(crate) fn responded(&mut self, bytes: usize) {
         self.settlement.response_bytes = bytes as u64;
+    }
+
+    /// Counts that the caller gets an error of the gateway.
+    pub(crate) fn refused(&self, error: &ApiError) {
+        self.gateway.metrics.refused(&error.code);
     }
 
     pub(crate) fn end(&mut self, outcome: RequestOutcome) {

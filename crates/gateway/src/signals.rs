@@ -178,6 +178,9 @@ impl Signals {
         };
         let outcome = report.as_ref().map_or(SignalsOutcome::FAILED, outcome);
         metrics.signals_read(&outcome, began.elapsed());
+        if let Some(took) = report.as_ref().and_then(|report| report.classified_in) {
+            metrics.classified(took);
+        }
         let Some(report) = report else {
             warn!("reading a request failed; it is decided without signals");
             return Signalled { facts: SignalFacts::default(), language: None, features: None };

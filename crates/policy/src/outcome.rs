@@ -44,6 +44,33 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The words of [`Self::as_str`]: a closed list, for metrics.
+    pub const WORDS: [&'static str; 23] = [
+        "answered",
+        "rejected",
+        "context_exceeded",
+        "content_filtered",
+        "worker_unavailable",
+        "queue_full",
+        "left_alone",
+        "connect_failed",
+        "connection_lost",
+        "first_token_timeout",
+        "idle_timeout",
+        "total_timeout",
+        "unauthorized",
+        "not_found",
+        "timeout_status",
+        "rate_limited",
+        "overloaded",
+        "server_error",
+        "invalid_answer",
+        "unproven",
+        "interrupted",
+        "caller_gone",
+        "hedge_lost",
+    ];
+
     /// Sorts an HTTP error status of a target of which nothing more is known.
     #[must_use]
     pub fn of_error_status(status: u16) -> Self {
@@ -63,6 +90,12 @@ impl Outcome {
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Rejected(_) | Self::ContentFiltered(_))
+    }
+
+    /// Whether the try failed: not where it answered, lost a race, or nobody waits any more.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        !matches!(self, Self::Answered | Self::CallerGone | Self::HedgeLost)
     }
 
     /// The label value in metrics and logs: a closed list.
@@ -93,5 +126,39 @@ impl Outcome {
             Self::CallerGone => "caller_gone",
             Self::HedgeLost => "hedge_lost",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_on_the_list_and_means_one_thing() {
+        let statuses = [401, 403, 404, 408, 429, 500, 503, 529, 599].map(Outcome::Status);
+        let others = [
+            Outcome::Answered,
+            Outcome::Rejected(400),
+            Outcome::ContextExceeded(400),
+            Outcome::ContentFiltered(400),
+            Outcome::WorkerUnavailable,
+            Outcome::QueueFull,
+            Outcome::LeftAlone,
+            Outcome::ConnectFailed,
+            Outcome::ConnectionLost,
+            Outcome::FirstTokenTimeout,
+            Outcome::IdleTimeout,
+            Outcome::TotalTimeout,
+            Outcome::InvalidAnswer,
+            Outcome::Unproven,
+            Outcome::Interrupted,
+            Outcome::CallerGone,
+            Outcome::HedgeLost,
+        ];
+        let words =
+            |of: &[Outcome]| of.iter().map(|outcome| outcome.as_str()).collect::<std::collections::BTreeSet<_>>();
+        let said: std::collections::BTreeSet<_> = words(&statuses).union(&words(&others)).copied().collect();
+        assert_eq!(said, Outcome::WORDS.into());
+        assert_eq!(said.len(), Outcome::WORDS.len());
     }
 }

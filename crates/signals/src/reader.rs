@@ -47,6 +47,8 @@ pub struct Report {
     pub scan: Option<ScanReport>,
     /// What the classifier says, or why it says nothing.
     pub classification: Result<Classification, NotClassified>,
+    /// How long the classifier took; `None` where it was not asked or did not say anything.
+    pub classified_in: Option<Duration>,
     /// What the tagger found, by the word of its kind: `None` where there is none or none was asked, and when it did not get through the whole
     /// request in time.
     pub entities: Option<BTreeMap<Arc<str>, u64>>,
@@ -137,21 +139,31 @@ impl Reader {
         let others: Option<Vec<_>> = long.chain([read(&short, Kind::Fields)]).collect();
         let (Some(known), Some(others)) = (known, others) else {
             let classification = Err(NotClassified::Late);
-            return Report { scan: None, classification, entities: None, seen_share: 0.0, language: None };
+            return Report {
+                scan: None,
+                classification,
+                classified_in: None,
+                entities: None,
+                seen_share: 0.0,
+                language: None,
+            };
         };
         let mut scan = ScanReport::default();
         known.iter().chain(&others).for_each(|slice| scan.add(&slice.scan));
         let turn = turn(&known);
+        let classifying = Instant::now();
         let (classification, seen_share) = match &self.classifier {
             None => (Err(NotClassified::Unavailable), 0.0),
             Some(classifier) => self.classify(classifier, &messages, &known, turn, began + self.deadline),
         };
+        let classified_in = classification.is_ok().then(|| classifying.elapsed());
         let texts = messages.iter().zip(&known).map(|of| (of, true));
         let texts = texts.chain(fields.iter().zip(&others).map(|of| (of, false)));
         let entities = self.tagging.as_ref().filter(|_| tag).and_then(|tagging| self.entities(tagging, texts));
         Report {
             scan: Some(scan),
             classification,
+            classified_in,
             entities,
             seen_share,
             language: known.get(turn).and_then(|turn| turn.language),

@@ -81,6 +81,11 @@ impl Scanner {
         }
     }
 
+    /// The words of all kinds that can be found, those of the tagger included.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        Kind::BUILT_IN.iter().map(Kind::as_str).chain(self.customs.names())
+    }
+
     /// What is found in the text. Spans are of the text as it is given.
     pub fn scan(&self, text: &str) -> Findings {
         let normal = Normal::of(text);

@@ -21,7 +21,7 @@ pub use assemble::{ANSWER_BYTES_MAX, AssembleError, Assembler, TOOL_CALLS_MAX};
 pub use choice_ends::{ChoiceEnds, ContentAfterEnd};
 pub use chunk::{ChatChunk, ChunkChoice, ChunkError, StreamIdentity, TextKind, finish_chunk, text_chunk, usage_chunk};
 pub use completion::{ChatCompletion, CompletionError};
-pub use engine_report::{PromptProgress, Timings, busy_slots};
+pub use engine_report::{EngineCounts, PromptProgress, Timings, busy_slots};
 pub use messages::{MESSAGES_MAX, MessagesSummary, ROLE_BYTES_MAX};
 pub use prefix::{PREFIXES_MAX, Prefix, PrefixName};
 pub use request::{

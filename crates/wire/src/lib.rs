@@ -15,7 +15,7 @@ mod usage;
 
 pub use chat::{
     AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChoiceEnds, ChunkChoice, ChunkError,
-    CompletionError, ContentAfterEnd, MessagesSummary, Prefix, PrefixName, PromptProgress, RequestError,
+    CompletionError, ContentAfterEnd, EngineCounts, MessagesSummary, Prefix, PrefixName, PromptProgress, RequestError,
     ResponseFormat, StreamForm, StreamIdentity, TextKind, TextSize, Texts, Timings, UpstreamForm, UsageInStream,
     busy_slots, finish_chunk, text_chunk, usage_chunk,
 };

@@ -34,7 +34,7 @@ const REFUSED_FLAGS: &[(&[&str], &str)] = &[
     (&["--host", "--port", "--reuse-port", "--api-prefix"], "the gateway chooses where the worker listens"),
     (&["--api-key", "--api-key-file"], "only the gateway can reach the worker's socket"),
     (&["--ssl-key-file", "--ssl-cert-file"], "the worker's socket does not leave this machine"),
-    (&["--slots", "--no-slots"], "the gateway reads /slots"),
+    (&["--slots", "--no-slots", "--metrics"], "the gateway reads /slots and /metrics"),
     (&["--models-dir", "--models-preset"], "a worker serves one model"),
     (&["--log-disable", "--log-file"], "the gateway keeps the worker's log"),
     (&["--slot-save-path", "-lcd", "--lookup-cache-dynamic"], "it would put prompts into files"),
@@ -209,7 +209,8 @@ fn arguments(config: &WorkerConfig, endpoint: &Endpoint) -> Result<Vec<OsString>
     if let Some(gpu_layers) = config.gpu_layers {
         flag("--n-gpu-layers", &gpu_layers.to_string());
     }
-    arguments.extend(["--no-kv-unified", "--slots", "--jinja", "--no-webui", "--offline"].map(OsString::from));
+    arguments
+        .extend(["--no-kv-unified", "--slots", "--metrics", "--jinja", "--no-webui", "--offline"].map(OsString::from));
     Ok(arguments)
 }
 

@@ -70,6 +70,7 @@ impl Place {
         match timeout(shared.limits.wait_max, woken).await {
             Ok(Ok(Granted { ticket, uncached, slot })) => {
                 in_line.is_over = true;
+                shared.meter.seated(&shared.target, self.expected.since.elapsed());
                 let worked = Worked { asking: asking.clone(), uncached, expected: self.expected, generation, slots };
                 Ok(Seat::new(Arc::clone(shared), ticket, slot, worked))
             }

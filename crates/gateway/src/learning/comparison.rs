@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use account::{Decided, ExchangeKind, RequestOutcome};
+use account::{ComparisonResult, Decided, ExchangeKind, RequestOutcome};
 use dispatch::{Asking, Content, StreamEnd};
 use policy::{Facts, ModelAsked, TargetFacts, TargetId, decide};
 use tokio::sync::Semaphore;
@@ -127,30 +127,34 @@ impl Comparison {
             let answer = tokio::time::timeout(ANSWER_TIME_MAX, self.answer(&gateway, &request_id));
             // A gateway that stops does not wait for it.
             let answered = tokio::select! {
-                answered = answer => answered,
-                () = gateway.drains() => Ok(Ok(false)),
+                answered = answer => answered.unwrap_or(Err("it took too long")),
+                () = gateway.drains() => Ok(None),
             };
-            match answered {
-                Ok(Ok(true)) => info!(target_id = %target, request_id, compared, "answered for comparison"),
-                Ok(Ok(false)) => {}
-                Ok(Err(reason)) => warn!(target_id = %target, compared, reason, "not compared"),
-                Err(_) => warn!(target_id = %target, compared, "not compared: it took too long"),
+            match &answered {
+                Ok(Some(ComparisonResult::Answered)) => {
+                    info!(target_id = %target, request_id, compared, "answered for comparison");
+                }
+                Ok(_) => {}
+                Err(reason) => warn!(target_id = %target, compared, reason, "not compared"),
+            }
+            if let Some(result) = answered.unwrap_or(Some(ComparisonResult::Failed)) {
+                gateway.metrics.compared(&target, result);
             }
             drop(permit);
         });
     }
 
-    /// Whether it was answered: not where it may not go, and not beyond the budget.
-    async fn answer(self, gateway: &Gateway, request_id: &str) -> Result<bool, &'static str> {
-        let Some(learning) = &gateway.learning else { return Ok(false) };
-        let Some(comparing) = &learning.comparing else { return Ok(false) };
+    /// What became of it; `None` where it may not go.
+    async fn answer(self, gateway: &Gateway, request_id: &str) -> Result<Option<ComparisonResult>, &'static str> {
+        let Some(learning) = &gateway.learning else { return Ok(None) };
+        let Some(comparing) = &learning.comparing else { return Ok(None) };
         let in_force = gateway.policies.in_force();
-        let Ok(plan) = decide(in_force.policy(), &self.facts, &self.targets) else { return Ok(false) };
+        let Ok(plan) = decide(in_force.policy(), &self.facts, &self.targets) else { return Ok(None) };
         let plan = Arc::new(plan);
-        let Some(attempt) = plan.attempts().first() else { return Ok(false) };
+        let Some(attempt) = plan.attempts().first() else { return Ok(None) };
         let (expected, price) = (attempt.estimate().cost_usd, attempt.profile().price);
         if !comparing.reserve(expected, now_s()) {
-            return Ok(false);
+            return Ok(Some(ComparisonResult::OverBudget));
         }
         let mut reading = learning.reading(&self.asked).ok_or("nothing judges it")?;
         // Nobody waits for it, but what it costs is known. Settled when it is dropped, also half way.
@@ -199,7 +203,7 @@ impl Comparison {
                 return Err("the target refused it");
             }
         }
-        Ok(true)
+        Ok(Some(ComparisonResult::Answered))
     }
 }
 

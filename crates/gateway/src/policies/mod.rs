@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use account::Metrics;
-use policy::Policy;
+use account::metrics::Source;
+use policy::{Policy, Rule};
 use tracing::{error, info};
 
 use file::Finding;
@@ -140,8 +141,12 @@ impl Policies {
     }
 }
 
-/// Shows generation and hash in the metrics.
+/// Shows generation and hash in the metrics, which learn the ids of the rules.
 pub(crate) fn show(in_force: &InForce, metrics: &Metrics) {
+    let built_in = [Rule::PinnedModel, Rule::NoRoute];
+    metrics.declare(Source::Rules, built_in.iter().map(Rule::as_str));
+    let policy = in_force.policy();
+    metrics.declare(Source::Rules, policy.route_ids().chain(policy.placement_ids()).map(|id| &**id));
     metrics.show_policy(in_force.generation, &in_force.active.hash);
 }
 

@@ -52,7 +52,7 @@ async fn feedback_is_written_at_once_and_the_last_holds_also_after_a_restart() {
     let lines = listed(&gateway).join("\n");
     assert!(lines.contains("req-stream") && lines.contains("1.00 feedback"), "{lines}");
     assert!(lines.contains("0.25 feedback") && lines.matches("req-whole").count() == 1, "{lines}");
-    assert_eq!(gateway.metric("tidegate_learning_records", &[("result", "written")]).await, Some(5.0));
+    assert_eq!(gateway.metric("tidegate_learning_records_total", &[("result", "written")]).await, Some(5.0));
 
     let (status, home) = (gateway.terminate().await, gateway.home().to_owned());
     assert!(status.success());

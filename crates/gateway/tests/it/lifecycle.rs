@@ -57,7 +57,7 @@ async fn requests_are_counted_by_target_locality_and_outcome() {
     assert_eq!(count("tidegate_attempts_total", &[("outcome", "server_error")]).await, 2.0);
     assert_eq!(count("tidegate_attempts_total", &[("outcome", "answered")]).await, 1.0);
     assert_eq!(count("tidegate_output_tokens_total", &[("target", "cloud/a")]).await, 7.0);
-    assert_eq!(count("tidegate_route_duration_seconds_count", &[]).await, 2.0);
+    assert_eq!(count("tidegate_route_duration_seconds_count", &[("stage", "decide")]).await, 2.0);
     assert_eq!(count("tidegate_in_flight_requests", &[]).await, 0.0);
 }
 

@@ -24,6 +24,7 @@ mod proxy;
 mod python_client;
 mod real_engine;
 mod real_engine_busy;
+mod series;
 mod signals;
 mod status;
 mod streaming;

@@ -171,7 +171,7 @@ async fn a_shadow_policy_is_only_counted() {
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
-    assert!(!metrics.contains("difference=\"placement\""), "{metrics}");
+    assert!(metrics.contains("difference=\"placement\"} 0\n"), "{metrics}");
 }
 
 fn turns(contents: &[(&str, &str)]) -> Value {

@@ -54,7 +54,7 @@ async fn usage_is_asked_for_upstream_and_shown_only_to_who_asked() {
     assert_eq!(upstream.attempts()[1].json()["stream_options"], json!({"include_usage": true, "x": 1}));
 
     let metrics = settled_metrics(&gateway).await;
-    let counted = r#"tidegate_output_tokens_total{locality="cloud",target="cloud/a"} 14"#;
+    let counted = r#"tidegate_output_tokens_total{counted="reported",locality="cloud",target="cloud/a"} 14"#;
     assert!(metrics.contains(counted), "counted for both: {metrics}");
     assert!(metrics.contains(r#"tidegate_time_to_first_token_seconds_count{locality="cloud",target="cloud/a"} 2"#));
 }

@@ -64,7 +64,7 @@ async fn a_worker_killed_between_two_requests_is_not_noticed() {
         let reply = Reply::of(chat(&gateway, &body)).await;
         assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "local/m"), "{}", reply.text);
     }
-    assert_eq!(gateway.metric("tidegate_worker_restarts", &[]).await, Some(1.0));
+    assert_eq!(gateway.metric("tidegate_worker_restarts_total", &[]).await, Some(1.0));
 }
 
 #[tokio::test]

@@ -71,6 +71,11 @@ impl Customs {
         Self { all, each }
     }
 
+    /// The configured names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.each.iter().map(|custom| custom.kind.as_str())
+    }
+
     /// Adds what they find in the text of the page.
     pub(super) fn recognise(&self, page: &mut Page<'_>) {
         let Some(all) = &self.all else { return };

@@ -39,6 +39,68 @@ struct Slot {
     is_processing: bool,
 }
 
+/// What llama-server counts since its start, of what it answers to `GET /metrics`, with what its slots hold. What it does not say stays at 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EngineCounts {
+    /// Tokens of prompts that were read, cached ones not included.
+    pub prompt_tokens: u64,
+    /// Tokens of prompts that were in a slot's cache.
+    pub cached_tokens: u64,
+    /// Seconds spent reading prompts.
+    pub prompt_seconds: f64,
+    /// Tokens of answers.
+    pub output_tokens: u64,
+    /// Seconds spent writing answers.
+    pub output_seconds: f64,
+    /// Batches that were computed.
+    pub decode_calls: u64,
+    /// Slots that were busy in a batch, on average.
+    pub busy_slots_per_decode: f64,
+    /// Tokens that the contexts of all slots hold.
+    pub context_used: u64,
+    /// Tokens that they have room for.
+    pub context_size: u64,
+}
+
+impl EngineCounts {
+    /// Reads the texts of `/metrics` and `/slots`; `None` when the first holds nothing known.
+    #[must_use]
+    pub fn read(metrics: &str, slots: &[u8]) -> Option<Self> {
+        let mut counts = Self::default();
+        let mut is_known = false;
+        for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+            let Some((name, value)) = line.strip_prefix("llamacpp:").and_then(|line| line.split_once(' ')) else {
+                continue;
+            };
+            let value = value.trim().parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
+            let Some(value) = value else { continue };
+            is_known = true;
+            match name {
+                "prompt_tokens_total" => counts.prompt_tokens = value as u64,
+                "prompt_tokens_cached_total" => counts.cached_tokens = value as u64,
+                "prompt_seconds_total" => counts.prompt_seconds = value,
+                "tokens_predicted_total" => counts.output_tokens = value as u64,
+                "tokens_predicted_seconds_total" => counts.output_seconds = value,
+                "n_decode_total" => counts.decode_calls = value as u64,
+                "n_busy_slots_per_decode" => counts.busy_slots_per_decode = value,
+                _ => {}
+            }
+        }
+        let slots: Vec<SlotContext> = serde_json::from_slice(slots).unwrap_or_default();
+        counts.context_used = slots.iter().map(|slot| slot.n_prompt_tokens).sum();
+        counts.context_size = slots.iter().map(|slot| slot.n_ctx).sum();
+        is_known.then_some(counts)
+    }
+}
+
+#[derive(Deserialize)]
+struct SlotContext {
+    #[serde(default)]
+    n_ctx: u64,
+    #[serde(default)]
+    n_prompt_tokens: u64,
+}
+
 /// Whether each slot is busy, by its id, of what llama-server answers to `GET /slots`; `None` when it is something else.
 #[must_use]
 pub fn busy_slots(json: &[u8]) -> Option<Vec<bool>> {
@@ -167,5 +229,31 @@ mod tests {
         check(r#"{"prompt_n":1,"prompt_ms":1e999}"#, Some(Timings { prompt_n: 1, ..Default::default() }));
         check("{}", None);
         check("3", None);
+    }
+
+    #[test]
+    fn counts_are_read_as_far_as_they_are_known() {
+        let metrics = "# HELP llamacpp:prompt_tokens_total Number of prompt tokens processed\n\
+            # TYPE llamacpp:prompt_tokens_total counter\nllamacpp:prompt_tokens_total 21\n\
+            llamacpp:prompt_tokens_cached_total 5\nllamacpp:prompt_seconds_total 1.5\n\
+            llamacpp:tokens_predicted_total 8\nllamacpp:tokens_predicted_seconds_total 2\n\
+            llamacpp:n_decode_total 9\nllamacpp:n_busy_slots_per_decode 1.25\n\
+            llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position=\"0\"} 3\nllamacpp:n_new_total nan\n";
+        let slots = br#"[{"id":0,"n_ctx":256,"is_processing":false},{"id":1,"n_ctx":256,"n_prompt_tokens":29}]"#;
+        let expected = EngineCounts {
+            prompt_tokens: 21,
+            cached_tokens: 5,
+            prompt_seconds: 1.5,
+            output_tokens: 8,
+            output_seconds: 2.0,
+            decode_calls: 9,
+            busy_slots_per_decode: 1.25,
+            context_used: 29,
+            context_size: 512,
+        };
+        assert_eq!(EngineCounts::read(metrics, slots), Some(expected));
+        let without_slots = EngineCounts { context_used: 0, context_size: 0, ..expected };
+        assert_eq!(EngineCounts::read(metrics, b"{}"), Some(without_slots));
+        assert_eq!(EngineCounts::read("{\"error\": 404}", slots), None);
     }
 }
