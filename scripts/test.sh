@@ -19,6 +19,11 @@ if ! cmp -s scripts/requirements-test.txt "$venv/requirements.txt"; then
 fi
 export TIDEGATE_TEST_PYTHON="$venv/bin/python"
 
+# The tests of the dashboards run where a Prometheus is to be had.
+TIDEGATE_TEST_PROMETHEUS=$(scripts/prometheus.sh) ||
+    echo "SKIPPED: dashboards and rules are not run in a real Prometheus, as there is none"
+export TIDEGATE_TEST_PROMETHEUS
+
 "$cargo" build --workspace --bins --locked
 target/debug/tidegate artifacts install
 target/debug/tidegate artifacts install minilm-l6-v2

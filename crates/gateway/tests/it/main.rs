@@ -7,6 +7,7 @@ mod cancellation;
 mod chaos;
 mod cli;
 mod commit;
+mod dashboards;
 mod eval_target;
 mod failover;
 mod health;
