@@ -302,7 +302,7 @@ fn nobody_can_add_series() {
         let word = format!("word {n} \u{1F30A}");
         metrics.scan_found([(word.as_str(), 1)].into_iter());
         metrics.first_token_predicted(&target, &word, 1.0, 2.0);
-        if n % 1000 == 0 {
+        if n.is_multiple_of(1000) {
             metrics.show_policy(n.into(), &word);
         }
     };
