@@ -5,7 +5,7 @@ from statistics import median
 RATIO_MIN = 0.5
 ADDED_P99_US_MAX = 1000
 IDLE_BYTES_MAX = 40 * 1000 * 1000
-ORDER = ("direct", "nginx", "tidegate", "classified")
+ORDER = ("direct", "nginx", "tidegate", "classified", "before")
 MODES = ("document", "stream")
 
 

@@ -53,6 +53,7 @@ def parse():
     parser.add_argument("--stream-rate", type=float, default=200.0, help="streams/s of the paced legs")
     parser.add_argument("--upstream-threads", type=int, default=1)
     parser.add_argument("--bin-dir", type=Path, help="where the built programs lie (no build then)")
+    parser.add_argument("--before", type=Path, help="another build of tidegate, measured beside this one as `before`")
     parser.add_argument("--results", type=Path, default=BENCH / "results")
     parser.add_argument("--name", help="name of the result files, instead of the date and the cores")
     return parser.parse_args()
@@ -67,7 +68,14 @@ def run(options):
     if "classified" in targets and runtime is None:
         print("bench: not measured: classified, as no ONNX Runtime is installed (make artifacts)", file=sys.stderr)
         targets.remove("classified")
+    if options.before:
+        targets.append("before")
     bin_dir = options.bin_dir or build(bool({"tidegate", "classified"} & set(targets)))
+    gateways = {
+        "tidegate": (bin_dir / "tidegate", None),
+        "classified": (bin_dir / "tidegate", runtime),
+        "before": (options.before, None),
+    }
     servers, memory = {}, {}
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         try:
@@ -75,11 +83,10 @@ def run(options):
             servers["direct"] = upstream
             if "nginx" in targets:
                 servers["nginx"] = start_nginx(BENCH / "nginx.conf.in", Path(folder) / "nginx", upstream.address)
-            for name, library in (("tidegate", None), ("classified", runtime)):
+            for name, (program, library) in gateways.items():
                 if name in targets:
                     servers[name] = start_tidegate(
-                        name, bin_dir / "tidegate", BENCH / "tidegate.yaml.in", Path(folder) / name, upstream.address,
-                        library,
+                        name, program, BENCH / "tidegate.yaml.in", Path(folder) / name, upstream.address, library
                     )
             time.sleep(IDLE_SECONDS)
             for name, server in servers.items():
