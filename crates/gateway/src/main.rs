@@ -110,7 +110,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
 /// `None`.
 async fn until_gone<T>(session: &mut ServerSession, work: impl Future<Output = T>) -> Option<T> {
     let gone = async {
-        match session.stream().and_then(|stream| stream.as_any().downcast_ref::<Connection>()) {
+        match Connection::of(session) {
             Some(connection) => connection.closed().await,
             // A stream of HTTP/2 shares its connection; this resolves when the stream is reset or the connection closed.
             None => drop(session.read_body_or_idle(true).await),

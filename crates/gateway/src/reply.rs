@@ -10,6 +10,7 @@ use policy::{Locality, TargetId};
 use wire::sse::encode_comment;
 use wire::{ApiError, Usage};
 
+use crate::connection::Connection;
 use crate::learning::Reading;
 use crate::outbox::RESPOND_ASYNC;
 use crate::until_gone;
@@ -55,16 +56,22 @@ pub(crate) async fn stream(
         if let (Some(reading), Some(Some(events))) = (&mut reading, &next) {
             reading.see(events);
         }
-        if relay.end() == Some(&StreamEnd::Complete)
-            && let Some(complete) = complete.take()
-        {
+        let is_complete = relay.end() == Some(&StreamEnd::Complete);
+        if let Some(complete) = complete.take_if(|_| is_complete) {
             complete(relay.usage().filter(|_| !relay.is_usage_estimated()));
         }
         match next {
             None => return RequestOutcome::CallerGone,
             Some(Some(events)) => {
-                if session.write_response_body(events, false).await.is_err() {
+                if is_complete {
+                    // The end of the body goes out with them.
+                    hold_flush(session);
+                }
+                if session.write_response_body(events, is_complete).await.is_err() {
                     return RequestOutcome::CallerGone;
+                }
+                if is_complete {
+                    return RequestOutcome::Answered;
                 }
             }
             Some(None) => break,
@@ -187,7 +194,13 @@ pub(crate) async fn write_body(
     session.write_response_body(if is_head { Bytes::new() } else { body }, true).await
 }
 
-/// Sends the headers of a stream.
+fn hold_flush(session: &ServerSession) {
+    if let Some(connection) = Connection::of(session) {
+        connection.hold_flush();
+    }
+}
+
+/// Begins a stream: its headers go out with what is written next, which has to be at once.
 pub(crate) async fn begin_stream(session: &mut ServerSession, labels: &Labels) -> Written {
     let mut response = ResponseHeader::build_no_case(StatusCode::OK, Some(8))?;
     response.insert_header(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")?;
@@ -199,6 +212,7 @@ pub(crate) async fn begin_stream(session: &mut ServerSession, labels: &Labels) -
         _ => response.insert_header(header::TRANSFER_ENCODING, "chunked")?,
     }
     label(&mut response, labels)?;
+    hold_flush(session);
     session.write_response_header(Box::new(response)).await
 }
 
