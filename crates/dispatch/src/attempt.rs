@@ -159,10 +159,12 @@ impl<'a> Order<'a> {
         let form = target.provider.form(self.request);
         let slot = seat.as_ref().and_then(Seat::slot).map(|slot| slot.to_string());
         let extra = slot.as_deref().map(|slot| [("return_progress", "true"), ("id_slot", slot)]);
+        // Of an answer that is no stream, the first word is the last.
+        let streams = self.request.stream() || form.stream == StreamForm::Always;
+        tried.sent.unheard = seat.as_ref().filter(|_| streams).map(Seat::unheard);
         tried.sit(seat);
         let extra = extra.as_ref().map_or(form.extra, |extra| extra);
         let form = UpstreamForm { prefix: self.prefix(target, purpose), extra, ..form };
-        let streams = self.request.stream() || form.stream == StreamForm::Always;
         if !streams {
             tried.hide();
         }

@@ -11,6 +11,7 @@ mod body;
 mod head;
 mod link;
 mod pool;
+mod unheard;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,8 @@ pub(crate) use link::Address;
 use link::Link;
 use pool::Pool;
 pub(crate) use pool::{IDLE_CONNECTIONS_MAX, IDLE_MAX};
+use unheard::Asked;
+pub(crate) use unheard::Unheard;
 
 /// Interim responses (1xx) before the final one.
 const INTERIM_MAX: usize = 8;
@@ -97,7 +100,7 @@ impl Client {
     }
 
     /// Sends `body` and waits for the head of the response, on an idle connection if there is one. Dropping the future
-    /// closes the connection.
+    /// closes the connection, at the first word of the target where somebody has to know of it ([`Sent::unheard`]).
     pub(crate) async fn post(&self, accept: &str, body: Bytes, sent: &Sent) -> Result<Response, Error> {
         if let Some(link) = self.pool.take() {
             let response = self.exchange(link, accept, body, sent).await;
@@ -116,11 +119,12 @@ impl Client {
         request.extend_from_slice(&self.head);
         request.extend_from_slice(rest.as_bytes());
         link.send(request.freeze(), body, sent.clone());
+        let mut asked = Asked::new(link, sent.unheard.as_ref());
         let mut interim = 0;
-        loop {
+        while let Some(link) = &mut asked.link {
             if let Some((head, length)) = Head::parse(&link.inbox)? {
                 link.inbox.advance(length);
-                if !head.is_interim() {
+                if let Some(link) = asked.link.take_if(|_| !head.is_interim()) {
                     let (body, pool) = (Body::new(head.framing), Arc::clone(&self.pool));
                     return Ok(Response { head, body, state: State::Reading(link), pool });
                 }
@@ -129,9 +133,10 @@ impl Client {
                     return Err(Malformed("interim responses that were not asked for").into());
                 }
             } else if link.fill().await? == 0 {
-                return Err(Error::Closed);
+                break;
             }
         }
+        Err(Error::Closed)
     }
 }
 

@@ -8,19 +8,25 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::http1::Unheard;
+
 /// Bytes of one body that were written out so far. Clones share it, so that it outlives a send that is dropped half way.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sent(Arc<AtomicU64>);
+pub(crate) struct Sent {
+    bytes: Arc<AtomicU64>,
+    /// Where somebody has to know whether the target has said anything yet; it is given the time for it then.
+    pub(crate) unheard: Option<Unheard>,
+}
 
 impl Sent {
     /// So many are out by now.
     pub(crate) fn set(&self, bytes: usize) {
-        self.0.store(bytes as u64, Ordering::Relaxed);
+        self.bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
     /// How many are out.
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 

@@ -9,6 +9,7 @@ use wire::{ChatChunk, PromptProgress, Timings};
 use super::line::Ticket;
 use super::{Shared, millis_since};
 use crate::asking::Asking;
+use crate::http1::Unheard;
 use crate::meter::Situation;
 use crate::worker_slots::{Seen, WorkerSlots};
 
@@ -57,6 +58,8 @@ pub(crate) struct Seat {
     unaccounted_ms: Option<f64>,
     tokens: u64,
     is_finished: bool,
+    /// Whether the worker has begun with the request.
+    unheard: Unheard,
     /// The caller has left it: how long the slot takes to be free is measured.
     is_left: bool,
 }
@@ -78,6 +81,7 @@ impl Seat {
             unaccounted_ms,
             tokens,
             is_finished: false,
+            unheard: Unheard::default(),
             is_left: false,
         }
     }
@@ -85,6 +89,11 @@ impl Seat {
     /// The slot to ask for; `None` where the worker picks.
     pub(crate) fn slot(&self) -> Option<usize> {
         self.slot
+    }
+
+    /// To be sent along with the request: the slot is not looked at before the worker has said something.
+    pub(crate) fn unheard(&self) -> Unheard {
+        self.unheard.clone()
     }
 
     /// A piece of the answer has come.
@@ -199,10 +208,14 @@ impl Drop for Seat {
             let (shared, ticket, slot) = (Arc::clone(&self.shared), self.ticket, self.slot);
             let slots = Arc::clone(&self.worked.slots);
             let looks = if self.progress.is_some() || self.first_token.is_some() { 1 } else { LOOKS_OF_UNSEEN };
-            let is_left = self.is_left;
+            let (is_left, unheard) = (self.is_left, self.unheard.clone());
             runtime.spawn(async move {
                 let left = Instant::now();
-                match tokio::time::timeout(FREED_MAX, free(slot, &slots, looks)).await {
+                let freed = async {
+                    unheard.heard().await;
+                    free(slot, &slots, looks).await
+                };
+                match tokio::time::timeout(FREED_MAX, freed).await {
                     Ok(Freed::Seen) if is_left => shared.meter.slot_freed(&shared.target, left.elapsed()),
                     Ok(Freed::Seen | Freed::WorkerGone) => {}
                     Ok(Freed::Unknown) | Err(_) => {

@@ -122,9 +122,14 @@ impl Link {
         pin!(self.socket.read_buf(&mut (&mut self.inbox).limit(READ_BYTES))).poll(context)
     }
 
+    /// Whether everything was sent.
+    pub(super) fn has_sent(&self) -> bool {
+        !self.unsent.has_remaining()
+    }
+
     /// Whether everything was sent and everything that came was used.
     pub(super) fn is_clear(&self) -> bool {
-        !self.unsent.has_remaining() && self.inbox.is_empty()
+        self.has_sent() && self.inbox.is_empty()
     }
 
     /// Whether the target neither closed the connection nor sent anything unasked.

@@ -341,6 +341,29 @@ async fn dropping_a_request_or_a_response_closes_its_connection() {
 }
 
 #[tokio::test]
+async fn a_request_that_has_to_be_heard_is_given_up_at_the_first_word() {
+    let word = vec![Step::Answer(String::new()), Step::Wait, Step::Say("HTTP".to_owned())];
+    let mut server = Server::start(vec![word]).await;
+    let unheard = Unheard::default();
+    unheard.heard().await;
+    let (client, mut sent) = (server.client.clone(), Sent::default());
+    sent.unheard = Some(unheard.clone());
+    let asked = tokio::spawn(async move { client.post("a/b", Bytes::from_static(b"{}"), &sent).await.is_ok() });
+    assert!(matches!(server.next().await, (0, Seen::Request(_))));
+    asked.abort();
+    assert!(asked.await.unwrap_err().is_cancelled());
+    let mut heard = std::pin::pin!(unheard.heard());
+    tokio::select! {
+        biased;
+        () = &mut heard => panic!("the target has said nothing yet"),
+        () = std::future::ready(()) => {}
+    }
+    server.go_on.notify_one();
+    heard.await;
+    assert_eq!(server.next().await, (0, Seen::Left));
+}
+
+#[tokio::test]
 async fn one_read_brings_all_that_is_there_and_no_more_than_its_limit() {
     let piece = format!("{:x}\r\n{}\r\n", 100, "x".repeat(100));
     let pieces = |count| format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", piece.repeat(count));
