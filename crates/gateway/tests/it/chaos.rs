@@ -8,16 +8,15 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, ScriptedUpstream, Usage};
 
-use crate::support::{LISTEN, hello, hello_stream, post, settled_metrics};
+use crate::support::{BARE, LISTEN, hello, hello_stream, post, settled_metrics};
 
-const REQUESTS: usize = 2000;
 const CONNECTIONS: usize = 16;
 const TOTAL: Duration = Duration::from_secs(4);
 /// Two targets each say the same, so that some broken streams can be continued and others must not be.
 const TEXTS: [&str; 2] =
     ["The tide turns at seven past six. Bye", "The tide turned an hour ago, as it does. Go home now"];
 
-fn config(upstreams: &[ScriptedUpstream]) -> String {
+fn config(base: &str, upstreams: &[ScriptedUpstream]) -> String {
     let target = |(name, upstream): (char, &ScriptedUpstream)| {
         let base = upstream.base_url();
         format!(
@@ -27,7 +26,7 @@ fn config(upstreams: &[ScriptedUpstream]) -> String {
     };
     let targets: String = ('a'..).zip(upstreams).map(target).collect();
     let total = TOTAL.as_millis();
-    format!("{LISTEN}limits: {{total_timeout_ms: {total}}}\ntargets:\n{targets}")
+    format!("{base}limits: {{total_timeout_ms: {total}}}\ntargets:\n{targets}")
 }
 
 /// One in three is well; every fault is there.
@@ -72,7 +71,12 @@ async fn ask(client: &Client, gateway: &Gateway, stream: bool) -> &'static str {
     assert!(begun.elapsed() < TOTAL + Duration::from_secs(10), "{:?}: {text}", begun.elapsed());
     if status != 200 {
         let error: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {status} {text}"));
-        assert!(error["error"]["code"].is_string() && error["error"]["fault"] == "upstream", "{status} {text}");
+        let error = &error["error"];
+        if status == 503 && error["code"] == "no_target_available" {
+            assert!(text.contains("breaker") || text.contains("failed too often"), "{text}");
+            return "left alone";
+        }
+        assert!(error["code"].is_string() && error["fault"] == "upstream", "{status} {text}");
         return "error";
     }
     if !stream {
@@ -99,6 +103,23 @@ async fn ask(client: &Client, gateway: &Gateway, stream: bool) -> &'static str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_ends_in_one_answer_or_one_error_and_nothing_is_left() {
+    let ends = chaos(LISTEN, 2000).await;
+    for end in ["whole", "continued", "broken", "error"] {
+        assert!(ends.contains_key(end), "no request ended {end}: {ends:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_less_so_where_breakers_leave_targets_alone() {
+    let breaker = "breaker: {open_ms: 20, open_max_ms: 50}\nnetwork: {probe: {enabled: false}}\n";
+    let ends = chaos(&format!("{BARE}{breaker}"), 1000).await;
+    for end in ["whole", "left alone"] {
+        assert!(ends.contains_key(end), "no request ended {end}: {ends:?}");
+    }
+}
+
+/// Asks so many times; how often a request ended in which way.
+async fn chaos(base: &str, requests: usize) -> BTreeMap<&'static str, usize> {
     let seed = std::env::var("CHAOS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("CHAOS_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -107,17 +128,17 @@ async fn every_request_ends_in_one_answer_or_one_error_and_nothing_is_left() {
         let upstream = ScriptedUpstream::start().await;
         upstream.set_text(TEXTS[number % 2], Usage::default());
         upstream.set_default(Behaviour::SetText);
-        upstream.script((0..2 * REQUESTS).map(|_| any_behaviour(&mut random)));
+        upstream.script((0..2 * requests).map(|_| any_behaviour(&mut random)));
         upstreams.push(upstream);
     }
-    let gateway = Gateway::start(&config(&upstreams)).await;
+    let gateway = Gateway::start(&config(base, &upstreams)).await;
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count();
     let before = descriptors();
     let client = Client::builder().no_proxy().build().unwrap();
-    let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut ends: BTreeMap<&'static str, usize> = BTreeMap::new();
     let caller = async |number: usize| {
         let mut ends = Vec::new();
-        for turn in 0..REQUESTS / CONNECTIONS {
+        for turn in 0..requests / CONNECTIONS {
             ends.push(ask(&client, &gateway, (number + turn).is_multiple_of(2)).await);
         }
         ends
@@ -126,16 +147,14 @@ async fn every_request_ends_in_one_answer_or_one_error_and_nothing_is_left() {
         *ends.entry(end).or_default() += 1;
     }
     println!("{ends:?}");
-    assert_eq!(ends.values().sum::<usize>(), REQUESTS);
-    for end in ["whole", "continued", "broken", "error"] {
-        assert!(ends.contains_key(end), "no request ended {end}: {ends:?}");
-    }
+    let asked = requests / CONNECTIONS * CONNECTIONS;
+    assert_eq!(ends.values().sum::<usize>(), asked);
     drop(client);
 
     // Nothing is left: no request, no exchange upstream, no descriptor but of idle connections.
     let metrics = settled_metrics(&gateway).await;
     let finished = testkit::sum_metric(&metrics, "tidegate_requests_total", &[]);
-    assert_eq!(finished, Some(REQUESTS as f64), "each is settled once");
+    assert_eq!(finished, Some(asked as f64), "each is settled once");
     let attempts: usize = upstreams.iter().map(|upstream| upstream.attempts().len()).sum();
     for upstream in &upstreams {
         upstream.wait_for(|log| log.attempts.iter().all(|attempt| attempt.ended.is_some())).await;
@@ -150,4 +169,5 @@ async fn every_request_ends_in_one_answer_or_one_error_and_nothing_is_left() {
     assert!(kept.is_ok(), "{} descriptors, {before} before, {idle} idle connections", descriptors());
     println!("{attempts} exchanges upstream, {idle} idle connections, {} descriptors", descriptors());
     assert!(gateway.resident_bytes() < 200 << 20);
+    ends
 }
