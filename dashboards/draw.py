@@ -21,6 +21,8 @@ HEIGHTS = {"stat": 90, "timeseries": 250, "state-timeline": 250}
 COLOURS = ["#2f6fbf", "#d97706", "#15803d", "#b91c1c", "#7c3aed", "#0e7490", "#a16207", "#be185d", "#4d7c0f", "#475569"]
 POINTS = 120
 LEGEND_MAX = 6
+# Rates are taken over so many seconds at least: less is noise where a request comes every second or two.
+RATE_SECONDS_MIN = 15
 INK, SOFT, GRID, PAPER, CARD = "#1f2937", "#6b7280", "#e5e7eb", "#f3f4f6", "#ffffff"
 
 
@@ -36,7 +38,7 @@ class Source:
             return json.load(response)["data"]["result"]
 
     def filled(self, query):
-        interval = f"{max(4, math.ceil(4 * self.step))}s"
+        interval = f"{max(RATE_SECONDS_MIN, math.ceil(4 * self.step))}s"
         return query.replace("$__rate_interval", interval).replace("$__range", f"{self.seconds}s").replace("$instance", ".+")
 
     def lines(self, query, legend):
@@ -84,8 +86,11 @@ def text(x, y, words, size=12, colour=INK, anchor="start", weight="normal"):
     return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" font-weight="{weight}">{html.escape(words)}</text>'
 
 
-def ticks(top):
+def ticks(top, unit):
     """Four or so round numbers from 0 to about `top`."""
+    if unit in ("bytes", "Bps") and top >= 1024:
+        scale = 1024 ** min(3, int(math.log(top, 1024)))
+        return [scale * tick for tick in ticks(top / scale, "short")]
     raw = top / 4 or 1
     size = 10 ** math.floor(math.log10(raw))
     step = next(factor * size for factor in (1, 2, 2.5, 5, 10) if factor * size >= raw * 0.999)
@@ -108,7 +113,7 @@ def stacked(lines):
 def axes(of, source, frame, top):
     x, y, w, h = frame
     out = []
-    for tick in ticks(top):
+    for tick in ticks(top, of["unit"]):
         at = y + h - h * tick / top
         out.append(f'<line x1="{x}" x2="{x + w}" y1="{at:.1f}" y2="{at:.1f}" stroke="{GRID}"/>')
         out.append(text(x - 6, at + 4, said(tick, of["unit"]), 10, SOFT, "end"))
@@ -145,7 +150,7 @@ def draw_lines(of, source, x, y, w, h):
     drawn = stacked(lines) if of["stack"] else [(name_of, line, None) for name_of, line in lines]
     frame = (x + 58, y + 34, w - 74, h - 34 - 18 - 52)
     top = of["max"] or max((value for _, line, _ in drawn for _, value in line), default=1) * 1.05 or 1
-    top = max(top, ticks(top)[-1])
+    top = max(top, ticks(top, of["unit"])[-1])
     left, above, width, height = frame
     at = lambda point: (left + width * (point[0] - source.start) / source.seconds, above + height - height * min(point[1], top) / top)
     out = axes(of, source, frame, top)

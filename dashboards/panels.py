@@ -98,10 +98,10 @@ OVERVIEW = ("overview", "Tidegate: overview", "Traffic, success, times, where an
         lines("Tokens", "short", (rate("tidegate_input_tokens_total", by="locality"), "in, {{locality}}"), (rate("tidegate_output_tokens_total", by="locality"), "out, {{locality}}")),
     ]),
     ("Where and for how much", [
-        lines("Answers that stayed on the device", "percentunit", (share(rate(REQUESTS, 'outcome="answered", locality="device"'), rate(REQUESTS, ANSWERED)), "share"), most=1),
-        lines("Cost an hour", "currencyUSD", (f"3600 * {rate('tidegate_cost_usd_total', by='target')}", "{{target}}"), stack=True),
-        lines("Cost an hour, by what for", "currencyUSD", (f"3600 * {rate('tidegate_cost_usd_total', by='purpose')}", "{{purpose}}"), stack=True),
-        lines("Cost avoided an hour", "currencyUSD", (f"3600 * {rate('tidegate_cost_avoided_usd_total', by='target')}", "{{target}}"), stack=True),
+        lines("Answers that stayed on the device", "percentunit", (share(rate(REQUESTS, 'outcome="answered", locality="device"'), rate(REQUESTS, ANSWERED)), "share"), most=1, width=6),
+        lines("Cost an hour", "currencyUSD", (f"3600 * {rate('tidegate_cost_usd_total', by='target')}", "{{target}}"), stack=True, width=6),
+        lines("Cost an hour, by what for", "currencyUSD", (f"3600 * {rate('tidegate_cost_usd_total', by='purpose')}", "{{purpose}}"), stack=True, width=6),
+        lines("Cost avoided an hour", "currencyUSD", (f"3600 * {rate('tidegate_cost_avoided_usd_total', by='target')}", "{{target}}"), stack=True, width=6),
     ]),
     ("Network and targets", [
         states("Network", (f"max by (state) ({series('tidegate_connectivity_state')})", "{{state}}"), about="As far as cloud targets are concerned."),
@@ -134,11 +134,11 @@ LOCAL = ("local-engine", "Tidegate: local engine", "Workers on the device: state
         lines("Batches", "ops", (rate("tidegate_engine_decode_calls_total", by="target"), "{{target}}")),
     ]),
     ("Memory and promises", [
-        lines("Memory of workers", "bytes", (f"sum by (target) ({series('tidegate_worker_resident_memory_bytes')})", "{{target}}")),
+        lines("Memory of workers", "bytes", (f"sum by (target) ({series('tidegate_worker_resident_memory_bytes')})", "{{target}}"), width=6),
         lines("Context in use", "percentunit", (share(f"sum by (target) ({series('tidegate_engine_context_used_tokens')})", f"sum by (target) ({series('tidegate_engine_context_size_tokens')})"), "{{target}}"),
-              about="Tokens that the KV caches of all slots hold, of those they have room for.", most=1),
-        lines("Error of predicted first tokens, median", "percentunit", (quantile(0.5, "tidegate_ttft_prediction_error_ratio", "situation"), "{{situation}}")),
-        lines("From a caller's leaving to a free slot", "s", (quantile(0.5, "tidegate_cancellation_duration_seconds", "target"), "median {{target}}"), (quantile(0.95, "tidegate_cancellation_duration_seconds", "target"), "95 % {{target}}")),
+              about="Tokens that the KV caches of all slots hold, of those they have room for.", most=1, width=6),
+        lines("Error of predicted first tokens, median", "percentunit", (quantile(0.5, "tidegate_ttft_prediction_error_ratio", "situation"), "{{situation}}"), width=6),
+        lines("From a caller's leaving to a free slot", "s", (quantile(0.5, "tidegate_cancellation_duration_seconds", "target"), "median {{target}}"), (quantile(0.95, "tidegate_cancellation_duration_seconds", "target"), "95 % {{target}}"), width=6),
     ]),
 ])
 

@@ -149,7 +149,7 @@ def caller(number, address, is_over):
             else:
                 response.read()
             connection.close()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass
         is_over.wait(chance.uniform(0.2, 1.6))
 
