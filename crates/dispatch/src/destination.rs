@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper_util::client::proxy::matcher::Matcher;
 use policy::Locality;
@@ -84,7 +84,10 @@ impl Destination {
             }
             Endpoint::Tcp(address) => return Err(DestinationError::NotOnDevice(address.to_string())),
         };
-        let (path, headers) = (format!("/v1/{CHAT_PATH}"), with_own(HeaderMap::new()));
+        let (path, mut headers) = (format!("/v1/{CHAT_PATH}"), with_own(HeaderMap::new()));
+        // llama-server (b10359) closes a connection after a stream though it says that it keeps it alive. Who sends the next request
+        // before that is seen loses it, and takes the worker for crashed.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
         let client = http1::Client::new(address, &host, &path, &headers, WORKER_CONNECT_MAX);
         Ok(Self { route: Route::Plain(client), locality: Locality::Device, origin: None })
     }

@@ -62,8 +62,19 @@ async fn the_real_engine_answers_frees_its_slots_and_survives_being_killed() {
     let tokens = gateway.metric("tidegate_output_tokens_total", &[("locality", "device")]).await;
     assert_eq!(tokens, Some(48.0));
 
+    no_try_is_lost_when_one_request_follows_another_at_once(&gateway).await;
     slots_are_free_soon_after_the_caller_left(&gateway).await;
     survives_kill(&gateway).await;
+}
+
+/// llama-server closes a connection after a stream without a word: the next request must not be sent on it.
+async fn no_try_is_lost_when_one_request_follows_another_at_once(gateway: &Gateway) {
+    for n in 0..30 {
+        let reply = Reply::of(chat(gateway, &story(2, n % 2 == 0))).await;
+        assert_eq!(reply.status, 200, "{n}: {}", reply.text);
+    }
+    let failed: Vec<_> = gateway.logs().into_iter().filter(|line| line.contains("attempt failed")).collect();
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 /// A client of the worker's own socket, to see what the gateway's callers cannot.
