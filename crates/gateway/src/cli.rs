@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Explain how a request would be decided, without sending it anywhere
     Explain(ExplainArgs),
+    /// Measure how fast targets answer, on this machine: time to first token, prompt and answer tokens per second
+    Bench(BenchArgs),
     /// Run a labelled set through a target: what can it do?
     EvalTarget(EvalTargetArgs),
     /// Fit the classifier's heads to what was learnt, and put in force what is better
@@ -101,6 +103,44 @@ pub(crate) struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `bench` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The ids of the targets; without one, those on this device
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Requests of each case that are measured, at least as many as run at once
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub requests: usize,
+    /// Requests at the same time in the second case of each length; a local target's slots when absent, else 4
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<usize>,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_tokens: u64,
+    /// Words of a short prompt
+    #[arg(long, value_name = "WORDS", default_value_t = 32)]
+    pub short: usize,
+    /// Words of a long prompt
+    #[arg(long, value_name = "WORDS", default_value_t = 512)]
+    pub long: usize,
+    /// Requests before each case that do not count
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub warm_up: usize,
+    /// Write everything that was measured, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a chart
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// It may cost what it says that it costs at most
+    #[arg(long)]
+    pub yes: bool,
+    /// Configuration file; without one the built-in default is used
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What `eval-target` is asked.

@@ -85,8 +85,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tidegate: {error:#}");
-            let is_config = error.is::<config::ConfigErrors>() || error.is::<policies::PolicyErrors>();
-            if is_config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+            if error.is::<config::ConfigErrors>() || error.is::<policies::PolicyErrors>() {
+                ExitCode::from(EX_CONFIG)
+            } else if error.is::<commands::UsageError>() {
+                ExitCode::from(EX_USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -97,6 +102,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Init { file, force } => commands::init(&file, force),
         Command::Check { config, policies } => commands::check(config.as_deref(), &policies),
         Command::Explain(args) => commands::explain(&args),
+        Command::Bench(args) => commands::bench(&args).await,
         Command::EvalTarget(args) => commands::eval_target(&args).await,
         Command::Train(args) => commands::train(&args),
         Command::Labels { action } => commands::labels(&action),

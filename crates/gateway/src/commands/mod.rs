@@ -1,6 +1,8 @@
 //! The commands of the binary, one function each.
 
 mod artifacts;
+mod asking;
+mod bench;
 mod check;
 mod eval_target;
 mod explain;
@@ -18,6 +20,7 @@ use anyhow::{Context, bail};
 use crate::config::DEFAULT_YAML;
 
 pub(crate) use artifacts::artifacts;
+pub(crate) use bench::bench;
 pub(crate) use check::check;
 pub(crate) use eval_target::eval_target;
 pub(crate) use explain::explain;
@@ -26,6 +29,11 @@ pub(crate) use outbox::outbox;
 pub(crate) use status::status;
 pub(crate) use train::train;
 pub(crate) use up::up;
+
+/// A command line that cannot be carried out as it stands.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(String);
 
 /// Writes the built-in configuration to `file`.
 pub(crate) fn init(file: &Path, force: bool) -> anyhow::Result<()> {

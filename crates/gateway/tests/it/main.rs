@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod admission;
+mod bench;
 mod cancellation;
 mod chaos;
 mod cli;
@@ -25,6 +26,7 @@ mod proxy;
 mod python_client;
 mod real_engine;
 mod real_engine_busy;
+mod real_signals;
 mod series;
 mod signals;
 mod status;

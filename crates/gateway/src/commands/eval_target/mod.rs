@@ -3,35 +3,30 @@
 //! The same configuration, workers, policy and dispatcher as `tidegate up`, without listeners: a prompt goes nowhere that
 //! it could not go there. An interrupted run goes on where it was.
 
-mod ask;
 mod dataset;
 mod labels;
 mod learn;
 mod summary;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{bail, ensure};
 use futures_util::StreamExt;
 use policy::TargetId;
 
+use super::asking::{self, Answered, CONCURRENCY_MAX, Unanswered, ask};
 use crate::cli::EvalTargetArgs;
 use crate::compose;
-use crate::config::{Config, LogConfig, LogFormat, ProviderConfig};
+use crate::config::{Config, LogConfig, LogFormat, TargetConfig};
 use crate::gateway::Gateway;
 use crate::logging;
-use ask::{Answered, Unanswered, ask};
 use dataset::{Dataset, Row};
 use labels::{Label, LabelFile};
 use summary::{Progress, Summary};
 
 /// Prompts asked at the same time, where nothing is said and the target is no local one.
 const CONCURRENCY_DEFAULT: usize = 4;
-/// Prompts asked at the same time at most.
-const CONCURRENCY_MAX: usize = 256;
-/// How long classifying one prompt may take.
-const CLASSIFIER_DEADLINE: Duration = Duration::from_secs(10);
 /// The run is given up after so many prompts in a row without an answer: the target is not there.
 const FAILURES_IN_A_ROW_MAX: usize = 20;
 
@@ -42,15 +37,15 @@ const FAILURES_IN_A_ROW_MAX: usize = 20;
 pub(crate) async fn eval_target(args: &EvalTargetArgs) -> anyhow::Result<()> {
     let mut config = Config::load(args.config.as_deref())?;
     logging::init(&LogConfig { format: LogFormat::Auto, level: "warn".to_owned() });
-    let id = known_target(&config, &args.target)?;
-    let concurrency = concurrency(args, &config, &id)?;
+    let target = asking::known_target(&config, &args.target)?;
+    let (id, concurrency) = (target.id().clone(), concurrency(args, target)?);
     let dataset = Dataset::load(&args.dataset, &id, args.limit, args.max_tokens)?;
     let out = args.out.clone().unwrap_or_else(|| out_beside(&args.dataset, &id));
     let mut labels = LabelFile::open(&out, &id)?;
     let rows: Vec<&Row> = dataset.rows.iter().filter(|row| !labels.has(&row.id)).collect();
     say!("{} rows, {} of them labelled in {} already", dataset.count, dataset.count - rows.len(), out.display());
     if !rows.is_empty() || args.learn {
-        prepare(&mut config, (!rows.is_empty()).then_some(&id));
+        asking::prepare(&mut config);
         let gateway = compose::compose(config).await?.complete().await;
         let ran = match rows.is_empty() {
             true => Ok(String::new()),
@@ -83,7 +78,7 @@ async fn run(
     let mut progress = Progress::new(rows.len(), Instant::now());
     let mut in_a_row = 0;
     let asked = rows.into_iter().map(|row| async move {
-        let answered = ask(gateway, row).await;
+        let answered = ask(gateway, &row.request).await;
         (row, answered)
     });
     let mut asked = futures_util::stream::iter(asked).buffer_unordered(concurrency);
@@ -126,40 +121,11 @@ fn label(row: &Row, target: &TargetId, answered: &Answered, keep_answer: bool) -
     }
 }
 
-fn known_target(config: &Config, name: &str) -> anyhow::Result<TargetId> {
-    if let Some(target) = config.targets.iter().find(|target| target.id().as_str() == name) {
-        return Ok(target.id().clone());
-    }
-    if let Some((id, variable)) = config.disabled.iter().find(|(id, _)| id == name) {
-        bail!("{id} is off: {variable} is not set");
-    }
-    let known: Vec<_> = config.targets.iter().map(|target| target.id().as_str()).collect();
-    bail!("there is no target {name:?}; configured are {}", known.join(", "))
-}
-
 /// As many as the target's slots, unless said otherwise.
-fn concurrency(args: &EvalTargetArgs, config: &Config, id: &TargetId) -> anyhow::Result<usize> {
-    let target = config.targets.iter().find(|target| target.id() == id);
-    let slots = target.and_then(|target| match &target.provider {
-        ProviderConfig::LlamaCpp(local) => usize::try_from(local.slots).ok(),
-        ProviderConfig::OpenAi(_) => None,
-    });
-    let concurrency = args.concurrency.or(slots).unwrap_or(CONCURRENCY_DEFAULT);
+fn concurrency(args: &EvalTargetArgs, target: &TargetConfig) -> anyhow::Result<usize> {
+    let concurrency = args.concurrency.or(asking::slots(target)).unwrap_or(CONCURRENCY_DEFAULT);
     ensure!((1..=CONCURRENCY_MAX).contains(&concurrency), "--concurrency is 1 to {CONCURRENCY_MAX}");
     Ok(concurrency)
-}
-
-/// The other workers would only take memory and processor time from this one. What is asked here is no traffic to learn from,
-/// and there is time to classify it.
-fn prepare(config: &mut Config, started: Option<&TargetId>) {
-    config.learning.enabled = false;
-    config.classifier.deadline = CLASSIFIER_DEADLINE;
-    for target in &mut config.targets {
-        let is_asked = Some(target.id()) == started;
-        if let ProviderConfig::LlamaCpp(local) = &mut target.provider {
-            local.eager = is_asked;
-        }
-    }
 }
 
 /// `set.jsonl` and `local/model`: `set.local_model.labels.jsonl` beside the set.
