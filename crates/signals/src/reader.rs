@@ -212,7 +212,7 @@ impl Reader {
             if slice.entities.get().is_none() {
                 let texts = if is_message { Texts::of_message(json) } else { Texts::of_field(json) };
                 let mut found = BTreeMap::new();
-                for text in [&texts.content, &texts.rest] {
+                for text in [&texts.content, &texts.rest].into_iter().filter(|text| !text.is_empty()) {
                     let findings = tagging.tagger.tag(&tagging.encoder, &self.scanner, text, until).ok()?;
                     for (kind, count) in findings.counts() {
                         *found.entry(Arc::from(kind.as_str())).or_default() += count as u64;

@@ -2,8 +2,8 @@
 //! device learns what both can do with it.
 //!
 //! Off unless the operator sets a budget. It goes only where the request itself might have gone: its plan is made by the same policy from the
-//! same facts with the other target named, and passes placement and egress as any other. The caller neither waits for it nor sees it;
-//! one runs at a time, and what comes meanwhile, or beyond the budget of the day, is not compared.
+//! same facts with the other target named, and passes placement and egress as any other; a request that named its target is not compared, as it might
+//! have gone nowhere else. The caller neither waits for it nor sees it; one runs at a time, and what comes meanwhile, or beyond the budget of the day, is not compared.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -65,9 +65,9 @@ impl Comparing {
         others.get(fastrand::usize(..others.len().max(1))).map(|target| (*target).clone())
     }
 
-    /// Takes one request of so many dollars from the budget of the day; `false` where it does not fit. A price that is not known does not fit a
-    /// budget of money.
-    fn reserve(&self, usd: Option<f64>, now_s: u64) -> bool {
+    /// Takes one request of so many dollars from the budget of the day, which it gives; `None` where it does not fit. A price that is not known does
+    /// not fit a budget of money.
+    fn reserve(&self, usd: Option<f64>, now_s: u64) -> Option<u64> {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         if spent.day != now_s / DAY_S {
             *spent = Spent { day: now_s / DAY_S, ..Spent::default() };
@@ -78,17 +78,20 @@ impl Comparing {
             (Some(usd), Some(most)) => spent.usd + usd <= most,
         };
         if !fits || spent.requests >= self.config.requests_per_day {
-            return false;
+            return None;
         }
         spent.requests += 1;
         spent.usd += usd.unwrap_or_default();
-        true
+        Some(spent.day)
     }
 
-    /// Replaces what was expected of one request by what it cost.
-    fn settle(&self, expected: Option<f64>, cost: Option<f64>) {
+    /// Replaces what was expected of one request, which was taken from the budget of `day`, by what it cost. A day that is over gives nothing
+    /// to the next.
+    fn settle(&self, day: u64, expected: Option<f64>, cost: Option<f64>) {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(expected), Some(cost)) = (expected, cost) {
+        if let (Some(expected), Some(cost)) = (expected, cost)
+            && spent.day == day
+        {
             spent.usd = (spent.usd + cost - expected).max(0.0);
         }
     }
@@ -104,6 +107,9 @@ impl Learning {
         answered: &TargetId,
     ) -> Option<Comparison> {
         asked.verifier?;
+        if gathered.facts.request.model != ModelAsked::Auto {
+            return None;
+        }
         let target = self.comparing.as_ref()?.other(answered)?;
         let mut facts = Facts::clone(&gathered.facts);
         facts.request.model = ModelAsked::Target(target.clone());
@@ -153,9 +159,7 @@ impl Comparison {
         let plan = Arc::new(plan);
         let Some(attempt) = plan.attempts().first() else { return Ok(None) };
         let (expected, price) = (attempt.estimate().cost_usd, attempt.profile().price);
-        if !comparing.reserve(expected, now_s()) {
-            return Ok(Some(ComparisonResult::OverBudget));
-        }
+        let Some(day) = comparing.reserve(expected, now_s()) else { return Ok(Some(ComparisonResult::OverBudget)) };
         let mut reading = learning.reading(&self.asked).ok_or("nothing judges it")?;
         // Nobody waits for it, but what it costs is known. Settled when it is dropped, also half way.
         let mut settling = Settling::begin(gateway, ExchangeKind::Comparison, request_id);
@@ -180,7 +184,7 @@ impl Comparison {
             Content::Whole { body, usage, is_usage_estimated } => {
                 settling.usage(Some(usage), is_usage_estimated);
                 settling.end(RequestOutcome::Answered);
-                comparing.settle(expected, cost(usage));
+                comparing.settle(day, expected, cost(usage));
                 learning.answered(self.asked, request_id, &self.target);
                 reading.judge(&body, request_id);
             }
@@ -188,7 +192,7 @@ impl Comparison {
                 while let Some(bytes) = relay.next().await {
                     reading.see(&bytes);
                 }
-                comparing.settle(expected, relay.usage().and_then(cost));
+                comparing.settle(day, expected, relay.usage().and_then(cost));
                 settling.streamed(&relay);
                 if !matches!(relay.end(), Some(StreamEnd::Complete)) {
                     settling.end(RequestOutcome::Interrupted);
@@ -228,15 +232,17 @@ mod tests {
     #[test]
     fn the_budget_of_a_day_is_kept_and_begins_anew() {
         let both = comparing(1.0, 3, Some(1.0));
-        assert!(both.reserve(Some(0.6), 10));
-        assert!(!both.reserve(Some(0.6), 10), "beyond the money");
-        assert!(!both.reserve(None, 10), "an unknown price fits no budget of money");
-        both.settle(Some(0.6), Some(0.1));
-        assert!(both.reserve(Some(0.6), 10), "it cost less than expected");
-        assert!(both.reserve(Some(0.0), 10));
-        assert!(!both.reserve(Some(0.0), 10), "beyond the number");
-        assert!(both.reserve(Some(0.6), DAY_S), "the next day");
+        assert_eq!(both.reserve(Some(0.6), 10), Some(0));
+        assert_eq!(both.reserve(Some(0.6), 10), None, "beyond the money");
+        assert_eq!(both.reserve(None, 10), None, "an unknown price fits no budget of money");
+        both.settle(0, Some(0.6), Some(0.1));
+        assert!(both.reserve(Some(0.6), 10).is_some(), "it cost less than expected");
+        assert!(both.reserve(Some(0.0), 10).is_some());
+        assert_eq!(both.reserve(Some(0.0), 10), None, "beyond the number");
+        assert_eq!(both.reserve(Some(0.6), DAY_S), Some(1), "the next day");
+        both.settle(0, Some(0.6), Some(0.1));
+        assert_eq!(both.reserve(Some(0.6), DAY_S), None, "what the day before did not need is not money of this one");
         let number = comparing(1.0, 1, None);
-        assert!(number.reserve(None, 0) && !number.reserve(None, 0));
+        assert!(number.reserve(None, 0).is_some() && number.reserve(None, 0).is_none());
     }
 }

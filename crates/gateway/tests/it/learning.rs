@@ -245,6 +245,8 @@ async fn nothing_is_compared_where_the_request_may_not_go_or_money_does_not_reac
         ("req-private", hello(), "x-tidegate-privacy", "confidential"),
         ("req-only", hello(), "x-tidegate-mode", "only_on_device"),
         ("req-card", card, "x-tidegate-mode", "prefer_in_cloud"),
+        // Who names a target is answered by that one and no other.
+        ("req-named", json!({"model": "device/d", "messages": hello()["messages"]}), "x-tidegate-privacy", "internal"),
     ] {
         let request = chat(&gateway, &body).header("x-request-id", id).header(name, value);
         assert_eq!(Reply::of(request).await.header("x-tidegate-locality"), "device", "{id}");

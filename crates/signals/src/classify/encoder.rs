@@ -21,8 +21,9 @@ use super::windows::pieces;
 pub(super) const WINDOW_IDS: usize = 126;
 /// The ids that frame a window: `[CLS]` and `[SEP]`.
 const FRAME: (i64, i64) = (101, 102);
-/// Most sessions that are kept; more calls at once than that wait for nobody, their session is made and dropped.
-const SESSIONS_MAX: usize = 4;
+/// Sessions that are kept at least and at most, one for each core between. More calls at once than that wait for nobody, but their session is
+/// made and dropped, which takes longer than many a call.
+const SESSIONS_KEPT: (usize, usize) = (4, 16);
 /// The model's output of one vector for each window.
 const EMBEDDING: &str = "embedding";
 /// The model's output of one vector for each token of each window.
@@ -59,6 +60,7 @@ pub struct Encoder {
     tokenizer: Tokenizer,
     model: Vec<u8>,
     sessions: Mutex<Vec<Session>>,
+    sessions_max: usize,
     has_tokens: bool,
 }
 
@@ -80,7 +82,9 @@ impl Encoder {
         tokenizer.with_truncation(None).map_err(|error| format!("tokenizer.json: {error}"))?;
         let session = session(environment(runtime)?, &model)?;
         let has_tokens = session.outputs().iter().any(|output| output.name() == TOKENS);
-        let encoder = Self { tokenizer, model, sessions: Mutex::new(vec![session]), has_tokens };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let sessions_max = cores.clamp(SESSIONS_KEPT.0, SESSIONS_KEPT.1);
+        let encoder = Self { tokenizer, model, sessions: Mutex::new(vec![session]), sessions_max, has_tokens };
         let far = Instant::now() + std::time::Duration::from_secs(3600);
         encoder.encode("hello", far).map_err(|error| format!("encoder.onnx: {error}"))?;
         Ok(encoder)
@@ -108,10 +112,15 @@ impl Encoder {
         let mut session = self.take().map_err(NotEncoded::Failed)?;
         let shape = [windows.len(), width];
         let output = Output { name: TOKENS, numbers: windows.len() * width * VECTOR_DIMENSIONS };
+        // What is no number would go on as nothing in particular: a network's `max(0)` makes zero of it.
+        let checked = |vectors: &[f32]| {
+            let are_numbers = vectors.iter().all(|value| value.is_finite());
+            are_numbers.then(|| read(vectors, width)).ok_or_else(no_number)
+        };
         // A session that failed is dropped.
-        let said = run(&mut session, shape, &ids, &mask, &output, |vectors| read(vectors, width)).map_err(failed)?;
+        let said = run(&mut session, shape, &ids, &mask, &output, checked).map_err(failed)?;
         self.give_back(session);
-        Ok(said)
+        said
     }
 
     /// The vector of a text, of which a long one is seen in part ([`pieces`]).
@@ -152,7 +161,7 @@ impl Encoder {
         self.give_back(session);
         match mean.iter().all(|value| value.is_finite()) {
             true => Ok(mean),
-            false => Err(NotEncoded::Failed("the encoder gave no number".to_owned())),
+            false => Err(no_number()),
         }
     }
 
@@ -163,7 +172,7 @@ impl Encoder {
 
     fn give_back(&self, session: Session) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() < SESSIONS_MAX {
+        if sessions.len() < self.sessions_max {
             sessions.push(session);
         }
     }
@@ -233,8 +242,12 @@ fn session(environment: &Environment, model: &[u8]) -> Result<Session, String> {
     build().map_err(|error| format!("encoder.onnx: {error}"))
 }
 
-fn in_time(deadline: Instant) -> Result<(), NotEncoded> {
+pub(super) fn in_time(deadline: Instant) -> Result<(), NotEncoded> {
     if Instant::now() < deadline { Ok(()) } else { Err(NotEncoded::Late) }
+}
+
+fn no_number() -> NotEncoded {
+    NotEncoded::Failed("the encoder gave no number".to_owned())
 }
 
 fn failed(error: impl ToString) -> NotEncoded {

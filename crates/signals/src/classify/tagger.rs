@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::encoder::{Encoder, NotEncoded, WINDOW_IDS};
+use super::encoder::{Encoder, NotEncoded, WINDOW_IDS, in_time};
 use super::heads::{HeadsError, VECTOR_DIMENSIONS, dot, row, rows, softmax};
 use crate::scan::{Finding, Findings, Kind, Scanner};
 
@@ -128,7 +128,7 @@ impl Tagger {
     /// What is found in a text, above the thresholds and outside the allow-lists of `scanner`.
     ///
     /// # Errors
-    /// [`NotEncoded::Late`] when `deadline` passes before the whole text was looked at.
+    /// [`NotEncoded::Late`] when `deadline` passes before the whole text was looked at; [`NotEncoded::Failed`] when tokenizer, runtime or network fail.
     pub fn tag(
         &self,
         encoder: &Encoder,
@@ -138,6 +138,8 @@ impl Tagger {
     ) -> Result<Findings, NotEncoded> {
         let mut found = Vec::new();
         for piece in pieces(text) {
+            // Also where there is no word: blanks take their time to be read.
+            in_time(deadline)?;
             let words = self.words(encoder, &text[piece.clone()], deadline)?;
             found.extend(self.join(&text[piece.clone()], &words).into_iter().map(|mut finding| {
                 finding.span = finding.span.start + piece.start..finding.span.end + piece.start;
@@ -161,9 +163,7 @@ impl Tagger {
         let shapes: Vec<_> = (0..words.len()).map(|number| shape(text, &words, number)).collect();
         let mut tagged = Vec::with_capacity(words.len());
         for group in windows(&words).chunks(GROUP) {
-            if Instant::now() >= deadline {
-                return Err(NotEncoded::Late);
-            }
+            in_time(deadline)?;
             let ids: Vec<Vec<i64>> = group.iter().map(|window| framed_ids(&words[window.clone()])).collect();
             encoder.tokens(&ids, |vectors, width| {
                 let mut features = vec![0.0; FEATURES];

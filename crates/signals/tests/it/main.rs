@@ -1,6 +1,7 @@
 //! The shipped classifier through ONNX Runtime.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod hostile;
 mod parity;
 mod shipped;
 mod tagger;
