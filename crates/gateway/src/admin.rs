@@ -46,8 +46,10 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, 
             reply::json(session, request_id, status, body).await;
         }
         _ => {
+            let showing = gateway.showing_metrics.lock().await;
             show(gateway).await;
             let body = gateway.metrics.render().unwrap_or_default().into();
+            drop(showing);
             // Only a caller that left makes this fail.
             let _ = reply::write_body(session, StatusCode::OK, METRICS_TYPE, body, |_| Ok(())).await;
         }

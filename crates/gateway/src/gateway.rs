@@ -55,6 +55,8 @@ pub(crate) struct Gateway {
     /// What is kept for later, or why nothing is.
     pub outbox: Result<Arc<Outbox>, String>,
     pub in_flight: Arc<Semaphore>,
+    /// Held while metrics are shown: what is counted elsewhere is caught up with by one at a time.
+    pub showing_metrics: tokio::sync::Mutex<()>,
     /// Unix time of the start, in seconds; the `created` of every model.
     pub started_s: u64,
     draining: watch::Sender<bool>,
@@ -90,6 +92,7 @@ impl Gateway {
             learning: None,
             outbox: Err("it was not opened".to_owned()),
             in_flight,
+            showing_metrics: tokio::sync::Mutex::default(),
             started_s,
             draining: watch::Sender::new(false),
         }
