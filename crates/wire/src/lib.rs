@@ -14,7 +14,7 @@ mod upstream_error;
 mod usage;
 
 pub use chat::{
-    AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChoiceEnds, ChunkChoice, ChunkError,
+    AnswerKey, AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChoiceEnds, ChunkChoice, ChunkError,
     CompletionError, ContentAfterEnd, EngineCounts, MessagesSummary, Prefix, PrefixName, PromptProgress, RequestError,
     ResponseFormat, StreamForm, StreamIdentity, TextKind, TextSize, Texts, Timings, UpstreamForm, UsageInStream,
     busy_slots, finish_chunk, text_chunk, usage_chunk,

@@ -13,7 +13,7 @@ use crate::json::Stop;
 use crate::upstream_error::UpstreamError;
 
 mod choice;
-mod record;
+pub(super) mod record;
 #[cfg(test)]
 mod tests;
 

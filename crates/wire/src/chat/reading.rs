@@ -183,7 +183,7 @@ fn read_field(cursor: &mut Cursor<'_>, name: &str, layout: &mut Layout, fields: 
     Ok(())
 }
 
-fn is_own(key: &str) -> bool {
+pub(super) fn is_own(key: &str) -> bool {
     let plain = key.trim_start_matches(|c: char| c.is_whitespace() || "-_xX".contains(c));
     plain.get(..OWN_KEY_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN_KEY_PREFIX))
 }

@@ -4,6 +4,7 @@
 //! Everything else goes byte for byte and in order, white space included.
 
 use super::request::{ChatRequest, Nested};
+use super::request_error::RequestError;
 use crate::json::{Edit, quote, rewrite, unescape};
 
 /// Whether a target is asked to report usage in its stream.
@@ -102,6 +103,23 @@ impl ChatRequest {
             false => Edit::Keep,
         };
         rewrite(&self.body, 0..self.body.len(), &self.layout.spans, edit, None)
+    }
+
+    /// The same request, whose stream reports usage. As it is where no stream is asked for.
+    ///
+    /// # Errors
+    /// None, as a valid body stays one.
+    pub fn asking_for_usage(&self) -> Result<Self, RequestError> {
+        if !self.stream() || self.include_usage() {
+            return Ok(self.clone());
+        }
+        let options = self.layout.stream_options.as_ref();
+        let edit = |index: usize| match options.filter(|options| options.index == index) {
+            Some(options) => Edit::Replace(self.with_usage(options)),
+            None => Edit::Keep,
+        };
+        let added = options.is_none().then_some(br#""stream_options":{"include_usage":true}"#.as_slice());
+        Self::parse(rewrite(&self.body, 0..self.body.len(), &self.layout.spans, edit, added).into())
     }
 
     /// The value that stands in for the top-level field `index`.

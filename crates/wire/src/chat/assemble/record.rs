@@ -140,7 +140,7 @@ impl Member {
 }
 
 /// The members of a raw object, names unescaped.
-pub(super) fn members(raw: &str) -> Result<Vec<(Cow<'_, str>, &str)>, AssembleError> {
+pub(in crate::chat) fn members(raw: &str) -> Result<Vec<(Cow<'_, str>, &str)>, AssembleError> {
     let mut cursor = Cursor::new(raw);
     if cursor.peek() != Some(b'{') {
         return Err(AssembleError::Malformed { reason: "something is no object" });
@@ -159,7 +159,7 @@ pub(super) fn members(raw: &str) -> Result<Vec<(Cow<'_, str>, &str)>, AssembleEr
 }
 
 /// The elements of a raw array; none of `null`.
-pub(super) fn elements(raw: &str) -> Result<Vec<&str>, AssembleError> {
+pub(in crate::chat) fn elements(raw: &str) -> Result<Vec<&str>, AssembleError> {
     let mut elements = Vec::new();
     if raw == "null" {
         return Ok(elements);
