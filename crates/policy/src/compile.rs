@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::document::{
-    AllowDocument, LimitsDocument, PlacementDocument, PolicyDocument, RouteDocument, StickinessDocument,
+    AllowDocument, CacheDocument, LimitsDocument, PlacementDocument, PolicyDocument, RouteDocument, StickinessDocument,
     WhenNoneDocument,
 };
 use crate::placement::PlacementRule;
-use crate::route::{Limits, MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Route, Selector, WhenNone};
+use crate::route::{CacheRule, Limits, MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Route, Selector, WhenNone};
 use crate::{Condition, Limit, Locality, Objective, Problem, Scope, Stickiness, StickyBy, TargetId, expectation};
 
 /// Version of the policy language.
@@ -22,6 +22,8 @@ pub const TESTS_MAX: usize = 1000;
 pub const REGEXES_MAX: usize = 50;
 /// Candidates of one route at most.
 pub const CANDIDATES_MAX: usize = 100;
+/// Longest time for which a route may give an answer again, in seconds: 30 days.
+pub const CACHE_TTL_MAX_S: u64 = 30 * 86_400;
 /// Longest id of a rule in bytes; ids become header and metric label values.
 pub const RULE_ID_BYTES_MAX: usize = 64;
 /// Words that stand beside the ids of rules.
@@ -205,6 +207,7 @@ impl Compiler {
         let objective = objective.unwrap_or_default();
         let respond_async = route.respond_async.unwrap_or(false);
         let reference = self.reference(&format!("{path}.reference"), route.reference.as_deref());
+        let cache = route.cache.as_ref().and_then(|cache| self.cache(&format!("{path}.cache"), cache));
         Route {
             id,
             when,
@@ -217,11 +220,30 @@ impl Compiler {
             when_none,
             respond_async,
             reference,
+            cache,
         }
     }
 
     fn reference(&mut self, path: &str, id: Option<&str>) -> Option<Arc<TargetId>> {
         self.ok(path, TargetId::new(id?)).map(Arc::new)
+    }
+
+    fn cache(&mut self, path: &str, cache: &CacheDocument) -> Option<CacheRule> {
+        let only_deterministic = cache.only_deterministic.unwrap_or(true);
+        let path = format!("{path}.ttl_s");
+        match cache.ttl_s {
+            Some(seconds @ 1..=CACHE_TTL_MAX_S) => {
+                Some(CacheRule { ttl: Duration::from_secs(seconds), only_deterministic })
+            }
+            Some(other) => {
+                self.error(path, format!("{other} is out of range; allowed are 1 to {CACHE_TTL_MAX_S}"));
+                None
+            }
+            None => {
+                self.error(path, "is missing; it says for how long an answer may be given again");
+                None
+            }
+        }
     }
 
     fn number(&mut self, path: String, value: Option<f64>, range: (f64, f64)) -> Option<f64> {

@@ -124,7 +124,7 @@ fn routed(policy: &Policy, route: &Route, placement: Placement, values: &Values<
     let substituted = substituted(&candidates);
     let mut plan = Plan::new(placement, rule, candidates, bounds);
     (plan.stay, plan.relaxed, plan.hedge_after) = (stay, relaxed, route.hedge_after);
-    plan.respond_async = route.respond_async;
+    (plan.respond_async, plan.cache) = (route.respond_async, route.cache);
     plan.substituted = substituted;
     plan.warm_up = warm_up;
     if plan.attempts().is_empty()

@@ -86,6 +86,20 @@ pub struct RouteDocument {
     pub respond_async: Option<bool>,
     /// The target against which its answers are priced; that of the policy when absent.
     pub reference: Option<String>,
+    /// Whether an answer may be given again to a request that says the same; not when absent.
+    pub cache: Option<CacheDocument>,
+}
+
+/// How a route gives answers again.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheDocument {
+    /// Seconds for which an answer may be given again, 1 to 2592000; needed.
+    pub ttl_s: Option<u64>,
+    /// Whether only for requests that ask for one answer that does not vary (`temperature: 0`, or a `seed`); true when absent. With
+    /// false the same request gets the same answer for that time, whatever it asks for.
+    pub only_deterministic: Option<bool>,
 }
 
 /// The limits of a route. A value that cannot be predicted does not meet a limit.
@@ -218,6 +232,8 @@ pub struct ExpectDocument {
     pub refused: Option<String>,
     /// Whether it is kept for later where it cannot be answered now.
     pub respond_async: Option<bool>,
+    /// Whether the route gives answers again.
+    pub cache: Option<bool>,
 }
 
 /// The value of a fact in a test: text, a number, true or false, null for absent, or a list of words.

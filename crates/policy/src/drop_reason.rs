@@ -182,6 +182,11 @@ impl DropReason {
         }
     }
 
+    /// Whether it says of the target only that it cannot answer now.
+    pub(crate) fn is_of_state(&self) -> bool {
+        self.is_passing() || matches!(self, Self::Down(_) | Self::Downloading)
+    }
+
     /// Whether the target would do but for its present state, which passes by itself.
     #[must_use]
     pub fn is_passing(&self) -> bool {

@@ -76,12 +76,13 @@ fn difference(what: &str, expected: &str, found: String) -> Difference {
 
 impl ExpectDocument {
     fn is_empty(&self) -> bool {
-        let Self { target, attempts, placement, placement_rules, rule, dropped, refused, respond_async } = self;
+        let Self { target, attempts, placement, placement_rules, rule, dropped, refused, respond_async, cache } = self;
         let lists = [attempts, placement, placement_rules];
         target.is_none()
             && rule.is_none()
             && refused.is_none()
             && respond_async.is_none()
+            && cache.is_none()
             && dropped.is_empty()
             && lists.iter().all(|list| list.is_none())
     }
@@ -123,6 +124,9 @@ impl ExpectDocument {
         if let Some(expected) = self.respond_async.filter(|expected| *expected != plan.respond_async()) {
             found.push(difference("respond_async", &expected.to_string(), plan.respond_async().to_string()));
         }
+        if let Some(expected) = self.cache.filter(|expected| *expected != plan.cache().is_some()) {
+            found.push(difference("cache", &expected.to_string(), plan.cache().is_some().to_string()));
+        }
         found
     }
 
@@ -150,8 +154,10 @@ impl ExpectDocument {
         for (id, expected) in &self.dropped {
             differences.push(difference(&format!("dropped.{id}"), expected, found()));
         }
-        if let Some(expected) = self.respond_async.filter(|expected| *expected) {
-            differences.push(difference("respond_async", &expected.to_string(), found()));
+        for (what, expected) in [("respond_async", self.respond_async), ("cache", self.cache)] {
+            if let Some(expected) = expected.filter(|expected| *expected) {
+                differences.push(difference(what, &expected.to_string(), found()));
+            }
         }
         differences
     }

@@ -33,13 +33,15 @@ mod walk;
 pub use breaker::{
     Admission, Breaker, BreakerCause, BreakerChange, BreakerLimits, BreakerState, MISCONFIGURED_FOR, Ticket,
 };
-pub use compile::{CANDIDATES_MAX, POLICY_VERSION, Policy, REGEXES_MAX, RULE_ID_BYTES_MAX, RULES_MAX, TESTS_MAX};
+pub use compile::{
+    CACHE_TTL_MAX_S, CANDIDATES_MAX, POLICY_VERSION, Policy, REGEXES_MAX, RULE_ID_BYTES_MAX, RULES_MAX, TESTS_MAX,
+};
 pub use condition::*;
 pub use connectivity::{ConnectivityLimits, Evidence, NetworkMachine};
 pub use decide::{Refusal, decide};
 pub use document::{
-    AllowDocument, ExpectDocument, FactValue, LimitsDocument, PlacementDocument, PolicyDocument, RouteDocument,
-    StickinessDocument, SwitchCostDocument, TestDocument, TestTargetDocument, WhenNoneDocument,
+    AllowDocument, CacheDocument, ExpectDocument, FactValue, LimitsDocument, PlacementDocument, PolicyDocument,
+    RouteDocument, StickinessDocument, SwitchCostDocument, TestDocument, TestTargetDocument, WhenNoneDocument,
 };
 pub use drop_reason::{DropReason, Limit};
 pub use estimate::{Estimate, OUTPUT_RESERVE_TOKENS, OUTPUT_TOKENS_DEFAULT};
@@ -56,7 +58,7 @@ pub use outcome::Outcome;
 pub use placement::{Contradiction, MatchedRule, Placement, PlacementCause};
 pub use plan::{Attempt, Dropped, PassedOver, Plan, Rule, Stay};
 pub use problem::{Problem, Severity};
-pub use route::{MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Selector};
+pub use route::{CacheRule, MAX_ATTEMPTS_DEFAULT, MAX_ATTEMPTS_MAX, Selector};
 pub use sticky::{Stickiness, StickyBy};
 pub use tag::{TAG_BYTES_MAX, TAG_FORM, is_tag};
 pub use target::{

@@ -75,6 +75,14 @@ impl Policy {
         wanting.map(|(n, _)| Problem::warning(format!("routes[{n}].respond_async"), message)).collect()
     }
 
+    /// Warnings for a gateway that gives no answer again.
+    #[must_use]
+    pub fn lint_cache(&self) -> Vec<Problem> {
+        let wanting = self.routes.iter().enumerate().filter(|(_, route)| route.cache.is_some());
+        let message = "has no effect: cache.enabled is false in the configuration";
+        wanting.map(|(n, _)| Problem::warning(format!("routes[{n}].cache"), message)).collect()
+    }
+
     /// Routes behind one that always matches, or behind one with the same condition.
     fn never_matching(&self, problems: &mut Vec<Problem>) {
         for (n, route) in self.routes.iter().enumerate() {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{DropReason, Estimate, Limit, Locality, Objective, Placement, TargetFacts, TargetId, TargetProfile};
+use crate::{
+    CacheRule, DropReason, Estimate, Limit, Locality, Objective, Placement, TargetFacts, TargetId, TargetProfile,
+};
 
 /// One target to try. Made only inside a [`Plan`].
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +149,9 @@ pub struct Plan {
     pub(crate) refusal: Option<Arc<str>>,
     pub(crate) hedge_after: Option<Duration>,
     pub(crate) respond_async: bool,
+    pub(crate) cache: Option<CacheRule>,
+    /// The targets that only their present state keeps from being tried.
+    away: Vec<TargetId>,
     pub(crate) substituted: Option<&'static str>,
     pub(crate) warm_up: Option<TargetId>,
     pub(crate) reference: Option<Arc<TargetId>>,
@@ -164,12 +169,18 @@ impl Plan {
     /// candidates say, and comes before any other reason for a drop.
     pub(crate) fn new(placement: Placement, rule: Rule, candidates: Vec<Candidate<'_>>, bounds: Bounds) -> Self {
         let (mut attempts, mut dropped) = (Vec::with_capacity(candidates.len()), Vec::with_capacity(candidates.len()));
+        let mut away = Vec::new();
         for candidate in candidates {
             let profile = Arc::clone(&candidate.facts.profile);
             let beyond = (attempts.len() >= bounds.attempts_max)
                 .then_some(DropReason::BeyondMaxAttempts { limit: bounds.attempts_max });
             match placement.forbids(&profile).or(candidate.dropped).or(beyond) {
-                Some(reason) => dropped.push(Dropped { profile, reason }),
+                Some(reason) => {
+                    if candidate.fits && reason.is_of_state() {
+                        away.push(profile.id.clone());
+                    }
+                    dropped.push(Dropped { profile, reason });
+                }
                 None => {
                     let (estimate, ttft_deadline) = (candidate.estimate, bounds.ttft_deadline);
                     attempts.push(Attempt { profile, estimate, ttft_deadline });
@@ -192,6 +203,8 @@ impl Plan {
             refusal: None,
             hedge_after: None,
             respond_async: false,
+            cache: None,
+            away,
             substituted: None,
             warm_up: None,
             reference: None,
@@ -268,6 +281,18 @@ impl Plan {
     #[must_use]
     pub fn respond_async(&self) -> bool {
         self.respond_async
+    }
+
+    /// For how long, and whether at all, the route lets the answer to such a request be given again.
+    #[must_use]
+    pub fn cache(&self) -> Option<CacheRule> {
+        self.cache
+    }
+
+    /// Whether an answer that `target` gave earlier may answer this request: it is tried, or would be but for the state it is in now.
+    #[must_use]
+    pub fn could_have_answered(&self, target: &TargetId) -> bool {
+        self.attempts.iter().any(|attempt| attempt.target() == target) || self.away.contains(target)
     }
 
     /// The code of the drop ([`DropReason::code`]) of a target that would have been tried first, had it not been for a state

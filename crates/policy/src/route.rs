@@ -119,6 +119,17 @@ pub(crate) struct Route {
     pub(crate) respond_async: bool,
     /// Against which its answers are priced, where it names one itself.
     pub(crate) reference: Option<Arc<TargetId>>,
+    /// Whether its answers are given again.
+    pub(crate) cache: Option<CacheRule>,
+}
+
+/// For how long, and to whom, the answers of a route are given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheRule {
+    /// How old an answer may be.
+    pub ttl: Duration,
+    /// Whether only to requests that ask for an answer that does not vary.
+    pub only_deterministic: bool,
 }
 
 impl Route {

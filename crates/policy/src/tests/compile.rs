@@ -1,5 +1,7 @@
 //! What compiling and linting a policy finds.
 
+use std::time::Duration;
+
 use super::*;
 
 fn problems(yaml: &str) -> Vec<String> {
@@ -159,6 +161,67 @@ fn whether_a_route_wants_it_kept_for_later_is_expected_like_all_else() {
         "version: 1\nroutes: [{id: a, respond_async: true}]\ntest_targets: [{id: x/y, locality: cloud}]\ntests:\n  - name: n\n    facts: {request.privacy: restricted, request.mode: only_in_cloud}\n    expect: {refused: never leaves, respond_async: true}\n",
     );
     assert_eq!(refused.tests()[0].run(&refused, Facts::default(), &[]).len(), 1, "what contradicts itself is not kept");
+}
+
+#[test]
+fn whether_a_route_gives_answers_again_is_expected_like_all_else() {
+    let of = |wants: &str, expected: bool| {
+        let text =
+            format!("version: 1\nroutes: [{{id: a{wants}}}]\ntests: [{{name: n, expect: {{cache: {expected}}}}}]\n");
+        let policy = policy(&text);
+        (policy.tests()[0].run(&policy, Facts::default(), &[]), policy.lint_cache())
+    };
+    for (wants, expected) in [("", false), (", cache: {ttl_s: 60}", true)] {
+        let (differences, warnings) = of(wants, expected);
+        assert!(differences.is_empty(), "{wants} {differences:?}");
+        assert_eq!(warnings.len(), usize::from(expected));
+        assert_eq!(of(wants, !expected).0[0].what, "cache");
+    }
+    let plan = |cache: &str| {
+        let policy = policy(&format!("version: 1\nroutes: [{{id: a, cache: {cache}}}]\n"));
+        decide(&policy, &Facts::default(), &[]).unwrap().cache().unwrap()
+    };
+    let rule = |seconds, only_deterministic| CacheRule { ttl: Duration::from_secs(seconds), only_deterministic };
+    assert_eq!(plan("{ttl_s: 60}"), rule(60, true));
+    assert_eq!(plan("{ttl_s: 2592000, only_deterministic: false}"), rule(2_592_000, false));
+    for (cache, problem) in [("{}", "is missing"), ("{ttl_s: 0}", "out of range"), ("{ttl_s: 2592001}", "out of range")]
+    {
+        let problems = Policy::compile(&document(&format!("version: 1\nroutes: [{{id: a, cache: {cache}}}]\n")));
+        let problems = problems.unwrap_err();
+        assert_eq!(problems[0].path, "routes[0].cache.ttl_s");
+        assert!(problems[0].message.contains(problem), "{problems:?}");
+    }
+}
+
+/// An answer of a target that is only away may be given again, one of a target that is not wanted for this request never.
+#[test]
+fn who_could_have_answered() {
+    let policy = policy(
+        "version: 1\nplacement: [{id: no-b, when: '\"secret\" in request.tags', allow: {providers: [a]}}]\nroutes:\n  - {id: r, candidates: ['a/*', 'b/*'], require: 'target.context_tokens >= 100', limits: {max_attempts: 1}, objective: in_order, cache: {ttl_s: 60}}\n",
+    );
+    let target = |id: &str, window: u64, state: TargetState| {
+        let profile = TargetProfile { context_tokens: Some(window), ..(*profile(id, Locality::Cloud)).clone() };
+        TargetFacts::new(Arc::new(profile), state)
+    };
+    let could = |state: TargetState, window, tags: &[&str], away: bool| {
+        let mut facts = Facts::default();
+        facts.request.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        facts.moment.connectivity = away.then_some(Connectivity::Offline);
+        let targets = [target("b/x", window, state), target("c/other", 1000, TargetState::Ready)];
+        let plan = decide(&policy, &facts, &targets).unwrap();
+        assert!(!plan.could_have_answered(&TargetId::new("c/other").unwrap()), "the route does not name it");
+        plan.could_have_answered(&TargetId::new("b/x").unwrap())
+    };
+    let down = || TargetState::Down("gone".into());
+    assert!(could(TargetState::Ready, 1000, &[], false) && could(TargetState::Ready, 1000, &[], true));
+    assert!(could(down(), 1000, &[], false) && could(TargetState::Downloading, 1000, &[], false));
+    assert!(could(TargetState::RateLimited { wait: None }, 1000, &[], false));
+    for state in [TargetState::Ready, down()] {
+        for away in [false, true] {
+            assert!(!could(state.clone(), 50, &[], away), "it does not meet the requirement");
+            assert!(!could(state.clone(), 1000, &["secret"], away), "a rule forbids it");
+        }
+    }
 }
 
 /// What is measured, spent or a matter of the moment may change; what the request is does not.
