@@ -1,11 +1,12 @@
-//! What is remembered of traffic: metrics, labels to learn from, and requests that are answered later.
+//! What is remembered of traffic: metrics, labels to learn from, requests that are answered later, and answers that may be given again.
 //!
-//! Knows no HTTP and no prompt: a [`Settlement`] carries names, numbers and closed lists only, and what [`outbox`] keeps is
-//! bytes to it.
+//! Knows no HTTP and no prompt: a [`Settlement`] carries names, numbers and closed lists only, and what [`outbox`] and
+//! [`responses`] keep is bytes to it.
 
 pub mod labels;
 pub mod metrics;
 pub mod outbox;
+pub mod responses;
 mod settlement;
 mod sqlite;
 

@@ -40,6 +40,10 @@ pub enum CacheUse {
     /// Nothing.
     #[default]
     None,
+    /// No answer was there, and the new one was not kept.
+    Missed,
+    /// The request, or its caller, wanted a new answer, and that was not kept.
+    Bypassed,
     /// Its answer was kept for the next caller.
     Stored,
     /// It was answered from the cache, and nobody was asked.
@@ -50,13 +54,15 @@ pub enum CacheUse {
 
 impl CacheUse {
     /// Every use.
-    pub const ALL: [Self; 4] = [Self::None, Self::Stored, Self::Hit, Self::Coalesced];
+    pub const ALL: [Self; 6] = [Self::None, Self::Missed, Self::Bypassed, Self::Stored, Self::Hit, Self::Coalesced];
 
     /// The word in records and labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Missed => "missed",
+            Self::Bypassed => "bypassed",
             Self::Stored => "stored",
             Self::Hit => "hit",
             Self::Coalesced => "coalesced",

@@ -14,6 +14,7 @@ mod outbox;
 mod policy;
 mod process;
 mod reference;
+mod responses;
 mod routing;
 mod row;
 mod signals;
@@ -47,6 +48,7 @@ pub const TABLE: &[Area] = &[
     engine::AREA,
     health::AREA,
     outbox::AREA,
+    responses::AREA,
     learning::AREA,
     process::AREA,
 ];
@@ -73,6 +75,7 @@ struct All {
     engine: engine::Families,
     health: health::Families,
     outbox: outbox::Families,
+    responses: responses::Families,
     learning: learning::Families,
     process: process::Families,
 }
@@ -94,6 +97,7 @@ impl Metrics {
             engine: engine::Families::register(&registering)?,
             health: health::Families::register(&registering)?,
             outbox: outbox::Families::register(&registering)?,
+            responses: responses::Families::register(&registering)?,
             learning: learning::Families::register(&registering)?,
             process: process::Families::register(&registering, version)?,
             #[cfg(test)]

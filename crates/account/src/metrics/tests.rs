@@ -5,8 +5,9 @@ use std::time::Duration;
 use ::policy::{BreakerCause, BreakerState, Connectivity, Locality, Outcome, TargetId};
 
 use super::*;
+use crate::responses::ResponseStats;
 use crate::tests::{attempt, settled};
-use crate::{AttemptMade, Decided, ExchangeKind, RequestOutcome, Settlement, StageTimes, Tokens};
+use crate::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Settlement, StageTimes, Tokens};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
@@ -202,6 +203,42 @@ fn what_was_tried_next_elsewhere_is_a_failover() {
     let text = rendered(&metrics);
     let failovers: Vec<_> = text.lines().filter(|line| line.starts_with("tidegate_failovers_total{")).collect();
     assert_eq!(failovers, [r#"tidegate_failovers_total{outcome="connection_lost",target="local/small"} 1"#]);
+}
+
+#[test]
+fn what_the_cache_had_to_do_with_it_is_counted_and_a_hit_says_nothing_of_its_target() {
+    let metrics = metrics();
+    for cache in CacheUse::ALL {
+        metrics.settle(&Settlement { cache, attempts: Vec::new(), ..settled(RequestOutcome::Answered) });
+    }
+    metrics.show_responses(&ResponseStats {
+        entries: 3,
+        bytes: 99,
+        evicted: 2,
+        expired: 1,
+        written: 5,
+        overflowed: 6,
+        failed: 7,
+    });
+    metrics.show_sharing(4);
+    let text = rendered(&metrics);
+    for line in [
+        r#"tidegate_cache_requests_total{result="hit"} 1"#,
+        r#"tidegate_cache_requests_total{result="coalesced"} 1"#,
+        r#"tidegate_cache_requests_total{result="miss"} 2"#,
+        r#"tidegate_cache_requests_total{result="bypass"} 1"#,
+        "tidegate_cache_stored_total 1",
+        "tidegate_cache_entries 3",
+        "tidegate_cache_bytes 99",
+        r#"tidegate_cache_evictions_total{reason="size"} 2"#,
+        r#"tidegate_cache_evictions_total{reason="age"} 1"#,
+        r#"tidegate_cache_disk_writes_total{result="failed"} 7"#,
+        "tidegate_cache_sharing_callers 4",
+        r#"tidegate_requests_total{locality="device",outcome="answered",target="local/small"} 6"#,
+        r#"tidegate_request_duration_seconds_count{locality="device",stream="true",target="local/small"} 5"#,
+    ] {
+        assert!(text.contains(line), "missing {line} in\n{text}");
+    }
 }
 
 #[test]

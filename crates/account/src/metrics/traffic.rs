@@ -6,7 +6,7 @@ use super::family::{Counts, Gauges, Histograms, Registering, Sums, Value};
 use super::labels::{LOCALITY, OUTCOME, REQUEST_OUTCOME, STREAM, TARGET, closed};
 use super::row::{Area, Kind, Label, NONE, Row, Source, Unit};
 use super::{Metrics, buckets};
-use crate::{AttemptMade, ExchangeKind, Settlement};
+use crate::{AttemptMade, CacheUse, ExchangeKind, Settlement};
 
 /// What an attempt was paid for: its answer, losing against another one, a kept request, a comparison.
 const PURPOSE: Label = closed!("purpose": "answer", "hedge_lost", "outbox", "comparison");
@@ -32,7 +32,7 @@ static DURATION: Row = Row {
     kind: Kind::Histogram(buckets::DURATIONS),
     unit: Unit::Seconds,
     labels: &[TARGET, LOCALITY, STREAM],
-    help: "From the start of the request to the end of the answer.",
+    help: "From the start of the request to the end of the answer; without answers that are given again.",
 };
 static TIME_TO_FIRST_TOKEN: Row = Row {
     name: "tidegate_time_to_first_token_seconds",
@@ -214,7 +214,11 @@ impl Metrics {
         let traffic = &self.0.traffic;
         let stream = if settlement.stream { "true" } else { "false" };
         traffic.requests.of([target, locality, settlement.outcome.as_str().into()]).inc();
-        traffic.duration.of([target, locality, stream.into()]).observe(settlement.duration.as_secs_f64());
+        self.cache_used(settlement.cache);
+        // An answer that is given again says nothing of how fast its target is.
+        if settlement.cache != CacheUse::Hit {
+            traffic.duration.of([target, locality, stream.into()]).observe(settlement.duration.as_secs_f64());
+        }
         if let Some(time) = settlement.time_to_first_token {
             traffic.time_to_first_token.of([target, locality]).observe(time.as_secs_f64());
         }
