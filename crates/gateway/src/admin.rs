@@ -103,6 +103,9 @@ async fn show(gateway: &Gateway) {
     if let Ok(outbox) = &gateway.outbox {
         outbox.show(&gateway.metrics);
     }
+    if let Some(recall) = &gateway.recall {
+        recall.show(&gateway.metrics);
+    }
     for (target, load) in gateway.dispatcher.loads() {
         gateway.metrics.show_load(target, load.slots, load.busy, load.queued);
     }

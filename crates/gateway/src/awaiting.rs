@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::fetch::Shown;
 use crate::gateway::Gateway;
-use crate::reply::{self, Labels};
+use crate::reply::{self, CacheLabel, Labels};
 use crate::until_gone;
 
 /// Silence after which a stream begins, and between two comments.
@@ -35,6 +35,7 @@ pub(crate) async fn run<T>(
     plan: &Plan,
     request_id: &str,
     may_begin: bool,
+    cache: Option<CacheLabel>,
     work: impl Future<Output = T>,
 ) -> Waited<T> {
     let [only] = plan.attempts() else {
@@ -52,6 +53,7 @@ pub(crate) async fn run<T>(
         target: only.target().clone(),
         locality: only.locality(),
         reason: plan.reason(),
+        cache,
     };
     let (mut work, mut is_begun) = (pin!(work), false);
     loop {

@@ -17,7 +17,7 @@ const SESSION_BYTES_MAX: usize = 128;
 const OWN_PREFIX: &str = "tidegate";
 /// Headers of answers. From a caller they mean nothing and are passed over, so that a reply's headers may be sent back.
 /// They are read nowhere and sent on to no target.
-const ANSWER_HEADERS: [&str; 3] = ["x-tidegate-target", "x-tidegate-locality", "x-tidegate-reason"];
+const ANSWER_HEADERS: [&str; 4] = ["x-tidegate-target", "x-tidegate-locality", "x-tidegate-reason", "x-tidegate-cache"];
 
 /// The claims of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

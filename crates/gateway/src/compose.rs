@@ -26,6 +26,7 @@ use crate::gateway::{Gateway, Workers};
 use crate::learning::Learning;
 use crate::outbox::Outbox;
 use crate::policies::{Context as PolicyContext, Policies};
+use crate::recall::Recall;
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
 
@@ -171,6 +172,7 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Composed> {
     );
     gateway.learning = learning;
     gateway.outbox = outbox(&gateway.config, artifacts.store.home().path()).await;
+    gateway.recall = recall(&gateway.config, artifacts.store.home().path()).await;
     Ok(Composed { gateway, artifacts, missing })
 }
 
@@ -239,6 +241,21 @@ async fn outbox(config: &Config, home: &Path) -> Result<Arc<Outbox>, String> {
     let opened = tokio::task::spawn_blocking(move || Outbox::open(config, &home).map_err(|error| error.to_string()));
     let opened = opened.await.map_err(|error| error.to_string()).flatten();
     opened.map(Arc::new).inspect_err(|reason| warn!(reason, "nothing is kept for later"))
+}
+
+/// The answers that may be given again. Where the disk refuses they are kept in memory alone.
+async fn recall(config: &Config, home: &Path) -> Option<Arc<Recall>> {
+    if !config.cache.enabled {
+        return None;
+    }
+    let (of, home) = (config.clone(), home.to_owned());
+    let opened = tokio::task::spawn_blocking(move || Recall::open(&of, &home).map_err(|error| error.to_string()));
+    let opened = opened.await.map_err(|error| error.to_string()).flatten();
+    let recall = opened.unwrap_or_else(|reason| {
+        warn!(reason, "answers are not kept over a restart");
+        Recall::in_memory(config)
+    });
+    Some(Arc::new(recall))
 }
 
 /// What a classifier is loaded from, as far as that is on this machine; nothing is fetched.

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use account::Decided;
 use http::HeaderMap;
-use policy::{BudgetFacts, Connectivity, Facts, MomentFacts, Plan, Rule, TargetFacts, TargetId, TargetState, decide};
+use policy::{
+    BudgetFacts, Connectivity, Facts, Locality, MomentFacts, Plan, Rule, TargetFacts, TargetId, TargetState, decide,
+};
 use wire::{ApiError, ChatRequest, Usage};
 
 use crate::classifier::ENTITIES;
@@ -15,6 +17,7 @@ use crate::facts::{self, Floor, Gathered};
 use crate::gateway::Gateway;
 use crate::learning::{Asked, Comparison, Features, Learning, Reading};
 use crate::policies::InForce;
+use crate::recall::Asker;
 use crate::{policies, rescue};
 
 /// A request that was decided.
@@ -31,6 +34,7 @@ pub(crate) struct Decision {
 }
 
 /// A request that is about to be answered, as far as something is learnt from it.
+#[derive(Clone)]
 pub(crate) struct Asking<'a>(Option<(&'a Learning, Asked)>);
 
 impl Decision {
@@ -85,6 +89,27 @@ impl Decision {
     /// By which a worker serves it.
     pub(crate) fn asking_worker(&self) -> &dispatch::Asking {
         &self.gathered.asking
+    }
+
+    /// Who asks, as far as answers are kept apart by it.
+    pub(crate) fn asker(&self) -> Asker {
+        let facts = &self.gathered.facts;
+        Asker { tenant: facts.caller.key_id.clone(), class: self.gathered.class(), mode: facts.request.mode }
+    }
+
+    /// Where a target runs that was decided about.
+    pub(crate) fn locality(&self, target: &TargetId) -> Option<Locality> {
+        self.gathered.targets.iter().find(|known| known.id() == target).map(TargetFacts::locality)
+    }
+
+    /// The target that is wanted most: the first that is tried, unless it stands in for another one that is away.
+    pub(crate) fn first_choice(&self) -> Option<TargetId> {
+        let is_away = |id: &TargetId| {
+            self.gathered.targets.iter().any(|target| target.id() == id && target.state == TargetState::Unreachable)
+        };
+        let attempts = self.plan.attempts();
+        let stands_in = self.plan.substituted().is_some() || attempts.iter().any(|attempt| is_away(attempt.target()));
+        attempts.first().filter(|_| !stands_in).map(|attempt| attempt.target().clone())
     }
 
     /// What has to hold for this request as long as it is kept.
@@ -183,6 +208,11 @@ impl Decision {
 }
 
 impl Asking<'_> {
+    /// Of a request from whose answer nothing is learnt.
+    pub(crate) fn of_nobody() -> Self {
+        Self(None)
+    }
+
     /// What has to see the answer, if anything has to.
     pub(crate) fn reading(&self) -> Option<Reading> {
         self.0.as_ref().and_then(|(learning, asked)| learning.reading(asked))

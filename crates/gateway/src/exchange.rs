@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use account::{ExchangeKind, RequestOutcome};
-use dispatch::{Answer, Content, Journal};
+use dispatch::{Answer, AttemptRecord, Content, Failure, Journal};
 use pingora_core::protocols::http::ServerSession;
-use policy::Plan;
+use policy::{Plan, TargetId};
 use wire::{ApiError, ChatRequest, Usage};
 
 use crate::awaiting::{self, Waited};
-use crate::decision::Decision;
+use crate::decision::{Asking, Decision};
 use crate::gateway::Gateway;
 use crate::learning::Reading;
-use crate::reply::{self, Labels};
+use crate::outbox::Outbox;
+use crate::recall::{self, Lookup, Seat, Shared, Sharing};
+use crate::reply::{self, CacheLabel, Labels};
 use crate::rescue;
 use crate::settle::Settling;
 use crate::{intake, outbox};
@@ -20,12 +22,12 @@ use crate::{intake, outbox};
 /// Answers one chat completion on `session`, whose header has been read. Settled exactly once, on every way out.
 pub(crate) async fn chat_completion(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id: &str) {
     let mut settling = Settling::begin(gateway, ExchangeKind::Request, request_id);
-    answer(gateway, session, request_id, &mut settling).await;
+    answer(gateway, session, &mut settling).await;
     settling.responded(session.body_bytes_sent());
     // settle: when `settling` is dropped
 }
 
-async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id: &str, settling: &mut Settling<'_>) {
+async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, settling: &mut Settling<'_>) {
     // listen: limits
     let Ok(_permit) = gateway.in_flight.try_acquire() else {
         return refuse(session, settling, ApiError::too_many_in_flight(gateway.config.limits.in_flight_max)).await;
@@ -44,6 +46,13 @@ async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id:
         Err(error) => return refuse(session, settling, *error).await,
     };
     settling.decided(&decision);
+    // recall
+    let lookup = Lookup::of(gateway, &session.req_header().headers, &request, &decision);
+    settling.cached(lookup.cache_use());
+    let label = lookup.label();
+    if let Lookup::Hit(hit) = lookup {
+        return hit.give(session, settling, &decision).await;
+    }
     let outbox = outbox::wanted(gateway, &session.req_header().headers, &decision.plan);
     if let Some(outbox) = outbox
         && decision.answering_now().next().is_none()
@@ -52,38 +61,118 @@ async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id:
         let error = decision.nobody_now();
         return outbox::defer(gateway, outbox, session, settling, &decision, &request, &error).await;
     }
-    let asking = decision.asking(gateway, &request);
+    let mut is_begun = false;
+    if let Some(seat) = lookup.seat(gateway, &request, &decision) {
+        let asking = if seat.leads() { decision.asking(gateway, &request) } else { Asking::of_nobody() };
+        settling.sit(Arc::clone(&seat));
+        // Boxed, so that who shares nothing does not carry room for it.
+        let shared = Box::pin(shared(gateway, session, settling, &decision, &request, outbox, asking, &seat));
+        match shared.await {
+            Shared::Done => return,
+            Shared::Alone { is_begun: begun } => is_begun = begun,
+        }
+        settling.go_alone();
+    }
+    alone(gateway, session, settling, &mut decision, &request, outbox, label, is_begun).await;
+}
+
+/// Shares the answer with others who ask the same at this moment.
+#[expect(clippy::too_many_arguments, reason = "all that an exchange is made of")]
+async fn shared(
+    gateway: &Arc<Gateway>,
+    session: &mut ServerSession,
+    settling: &mut Settling<'_>,
+    decision: &Decision,
+    request: &ChatRequest,
+    outbox: Option<&Outbox>,
+    asking: Asking<'_>,
+    seat: &Arc<Seat>,
+) -> Shared {
+    let request_id = settling.request_id().to_owned();
+    let comparison = |target: &TargetId| decision.comparison(&asking, request, target);
+    let (reading, of) = (asking.reading(), asking.clone());
+    let remember = |target: &TargetId, usage: Option<Usage>| {
+        // The length of an answer counts once.
+        let usage = usage.filter(|_| seat.leads());
+        decision.answered(gateway, request, of, &request_id, target, usage);
+    };
+    let sharing = Sharing { gateway, decision, request, outbox, seat, reading };
+    let (shared, answered) = recall::share(sharing, session, settling, remember).await;
+    if let Some(comparison) = answered.as_ref().and_then(comparison) {
+        comparison.begin(gateway, &request_id);
+    }
+    shared
+}
+
+/// Executes the plan for this caller alone.
+#[expect(clippy::too_many_arguments, reason = "all that an exchange is made of")]
+async fn alone(
+    gateway: &Arc<Gateway>,
+    session: &mut ServerSession,
+    settling: &mut Settling<'_>,
+    decision: &mut Decision,
+    request: &ChatRequest,
+    outbox: Option<&Outbox>,
+    cache: Option<CacheLabel>,
+    was_begun: bool,
+) {
+    let asking = decision.asking(gateway, request);
+    let decision = &*decision;
     // execute
     let journal = settling.journal();
     let due = settling.begun() + gateway.config.limits.total_timeout;
     let plan = &decision.plan;
-    let work = gateway.dispatcher.execute(plan, &request, decision.asking_worker(), &journal, due.into());
+    let work = gateway.dispatcher.execute(plan, request, decision.asking_worker(), &journal, due.into());
     // A stream that was begun can no longer be answered with a place in the outbox.
     let may_begin = request.stream() && outbox.is_none();
-    let Waited { done: executed, is_begun } = awaiting::run(gateway, session, plan, request_id, may_begin, work).await;
+    let request_id = settling.request_id().to_owned();
+    let waiting = awaiting::run(gateway, session, plan, &request_id, may_begin && !was_begun, cache, work);
+    let Waited { done: executed, is_begun } = waiting.await;
+    let is_begun = is_begun || was_begun;
     // relay
     match executed {
         None => settling.end(RequestOutcome::CallerGone),
         Some(Err(failure)) => {
-            let error = rescue::failure(&failure, plan, &journal.records());
-            let may_pass = journal.records().iter().any(|record| outbox::may_pass(record.outcome));
-            match outbox.filter(|_| may_pass) {
-                Some(outbox) => {
-                    outbox::defer(gateway, outbox, session, settling, &decision, &request, &error).await;
-                }
-                None if is_begun => break_off(session, settling, &error).await,
-                None => refuse(session, settling, error).await,
-            }
+            nobody(gateway, session, settling, decision, request, outbox, &failure, &journal.records(), is_begun).await;
         }
         Some(Ok(answer)) => {
             let (target, reading) = (answer.target.clone(), asking.reading());
-            let comparison = decision.comparison(&asking, &request, &target);
-            let remember = |usage| decision.answered(gateway, &request, asking, request_id, &target, usage);
-            let outcome = relay(session, plan, answer, settling, reading, is_begun, remember).await;
+            let comparison = decision.comparison(&asking, request, &target);
+            let remember = |usage| decision.answered(gateway, request, asking, &request_id, &target, usage);
+            let outcome = relay(session, plan, answer, settling, reading, is_begun, cache, remember).await;
             if let Some(comparison) = comparison.filter(|_| outcome == RequestOutcome::Answered) {
-                comparison.begin(gateway, request_id);
+                comparison.begin(gateway, &request_id);
             }
         }
+    }
+}
+
+/// Nobody answered: the request is kept for later where that is wanted and may help, else its caller is told.
+#[expect(clippy::too_many_arguments, reason = "all that an exchange is made of")]
+pub(crate) async fn nobody(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    settling: &mut Settling<'_>,
+    decision: &Decision,
+    request: &ChatRequest,
+    outbox: Option<&Outbox>,
+    failure: &Failure,
+    records: &[AttemptRecord],
+    is_begun: bool,
+) {
+    let error = rescue::failure(failure, &decision.plan, records);
+    let may_pass = records.iter().any(|record| outbox::may_pass(record.outcome));
+    match outbox.filter(|_| may_pass) {
+        Some(outbox) => outbox::defer(gateway, outbox, session, settling, decision, request, &error).await,
+        None => fail(session, settling, error, is_begun).await,
+    }
+}
+
+/// Ends an exchange with an error: as a reply, or as the last event of a stream that was begun.
+pub(crate) async fn fail(session: &mut ServerSession, settling: &mut Settling<'_>, error: ApiError, is_begun: bool) {
+    match is_begun {
+        true => break_off(session, settling, &error).await,
+        false => refuse(session, settling, error).await,
     }
 }
 
@@ -97,6 +186,7 @@ pub(crate) async fn parse(
     Ok(Some(request))
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that an answer is made of")]
 async fn relay(
     session: &mut ServerSession,
     plan: &Plan,
@@ -104,6 +194,7 @@ async fn relay(
     settling: &mut Settling<'_>,
     mut reading: Option<Reading>,
     is_begun: bool,
+    cache: Option<CacheLabel>,
     remember: impl FnOnce(Option<Usage>),
 ) -> RequestOutcome {
     let Answer { target, locality, content } = answer;
@@ -113,6 +204,7 @@ async fn relay(
         target,
         locality,
         reason: reason(plan, &settling.journal()),
+        cache,
     };
     let outcome = match content {
         Content::Whole { body, usage, is_usage_estimated } => {
@@ -124,12 +216,7 @@ async fn relay(
             reply::whole(session, &labels, body).await
         }
         Content::Rejected { status, error } => {
-            let error = ApiError::from_upstream(status, &error);
-            match is_begun {
-                true if !reply::error_event(session, &error).await => RequestOutcome::CallerGone,
-                true => RequestOutcome::RejectedByTarget,
-                false => reply::rejected(session, &labels, &error).await,
-            }
+            reject(session, &labels, &ApiError::from_upstream(status, &error), is_begun).await
         }
         Content::Stream(mut relay) => {
             if !is_begun && reply::begin_stream(session, &labels).await.is_err() {
@@ -146,6 +233,20 @@ async fn relay(
     };
     settling.end(outcome);
     outcome
+}
+
+/// Delivers the error with which a target refused the request itself.
+pub(crate) async fn reject(
+    session: &mut ServerSession,
+    labels: &Labels,
+    error: &ApiError,
+    is_begun: bool,
+) -> RequestOutcome {
+    match is_begun {
+        true if !reply::error_event(session, error).await => RequestOutcome::CallerGone,
+        true => RequestOutcome::RejectedByTarget,
+        false => reply::rejected(session, labels, error).await,
+    }
 }
 
 /// `x-tidegate-reason`: the rule, and how the first attempt failed when another answered.

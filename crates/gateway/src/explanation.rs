@@ -38,6 +38,9 @@ pub(crate) struct Explanation {
     hedge_after_ms: Option<u128>,
     /// Whether the route wants a request that cannot be answered now to be kept for later.
     respond_async: bool,
+    /// Seconds for which the route lets an answer be given again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_ttl_s: Option<u64>,
     attempts: Vec<Kept>,
     dropped: Vec<Left>,
 }
@@ -135,6 +138,7 @@ impl Explanation {
             refusal: plan.refusal().map(str::to_owned),
             hedge_after_ms: plan.hedge_after().map(|after| after.as_millis()),
             respond_async: plan.respond_async(),
+            cache_ttl_s: plan.cache().map(|cache| cache.ttl.as_secs()),
             attempts: kept.collect(),
             dropped: left.collect(),
         }
@@ -182,6 +186,7 @@ impl fmt::Display for Explanation {
             ("stands in", self.substituted.map(|code| format!("the first target would be another one ({code})"))),
             ("refusal", self.refusal.clone()),
             ("hedge", self.hedge_after_ms.map(|after| format!("after {after} ms (planned; not acted on yet)"))),
+            ("cache", self.cache_ttl_s.map(|ttl| format!("an answer may be given again for {ttl} s"))),
             ("later", self.respond_async.then(|| "what cannot be answered now is kept".to_owned())),
         ];
         for (name, note) in notes {

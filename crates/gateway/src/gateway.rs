@@ -18,6 +18,7 @@ use crate::learning::Learning;
 use crate::moment::LocalClock;
 use crate::outbox::Outbox;
 use crate::policies::{self, Context, Policies};
+use crate::recall::Recall;
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
 
@@ -54,6 +55,8 @@ pub(crate) struct Gateway {
     pub learning: Option<Learning>,
     /// What is kept for later, or why nothing is.
     pub outbox: Result<Arc<Outbox>, String>,
+    /// `None` where no answer is given again.
+    pub recall: Option<Arc<Recall>>,
     pub in_flight: Arc<Semaphore>,
     /// Held while metrics are shown: what is counted elsewhere is caught up with by one at a time.
     pub showing_metrics: tokio::sync::Mutex<()>,
@@ -91,6 +94,7 @@ impl Gateway {
             clock: LocalClock::default(),
             learning: None,
             outbox: Err("it was not opened".to_owned()),
+            recall: None,
             in_flight,
             showing_metrics: tokio::sync::Mutex::default(),
             started_s,

@@ -31,6 +31,7 @@ mod logging;
 mod moment;
 mod outbox;
 mod policies;
+mod recall;
 mod reply;
 mod request_id;
 mod rescue;

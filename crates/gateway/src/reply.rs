@@ -21,6 +21,33 @@ pub(crate) struct Labels {
     pub target: TargetId,
     pub locality: Locality,
     pub reason: String,
+    /// `None` where the route gives no answers again.
+    pub cache: Option<CacheLabel>,
+}
+
+/// What a caller is told of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheLabel {
+    /// An answer that was given before, so long ago.
+    Hit { age_s: u64 },
+    /// A new answer, which may be given again.
+    Miss,
+    /// An answer that another caller was already waiting for.
+    Coalesced,
+    /// A new answer, which is not given again.
+    Bypass,
+}
+
+impl CacheLabel {
+    /// The value of `x-tidegate-cache`.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit { .. } => "hit",
+            Self::Miss => "miss",
+            Self::Coalesced => "coalesced",
+            Self::Bypass => "bypass",
+        }
+    }
 }
 
 pub(crate) type Written<T = ()> = pingora_core::Result<T>;
@@ -220,7 +247,19 @@ fn label(response: &mut ResponseHeader, labels: &Labels) -> Written {
     response.insert_header("x-request-id", &labels.request_id)?;
     response.insert_header("x-tidegate-target", labels.target.as_str())?;
     response.insert_header("x-tidegate-locality", labels.locality.as_str())?;
-    response.insert_header("x-tidegate-reason", &labels.reason)
+    let Some(cache) = labels.cache else {
+        return response.insert_header("x-tidegate-reason", &labels.reason);
+    };
+    response.insert_header("x-tidegate-cache", cache.as_str())?;
+    if let CacheLabel::Hit { age_s } = cache {
+        response.insert_header(header::AGE, age_s.to_string())?;
+    }
+    match cache {
+        CacheLabel::Hit { .. } | CacheLabel::Coalesced => {
+            response.insert_header("x-tidegate-reason", format!("{}; cache={}", labels.reason, cache.as_str()))
+        }
+        CacheLabel::Miss | CacheLabel::Bypass => response.insert_header("x-tidegate-reason", &labels.reason),
+    }
 }
 
 fn status_of(error: &ApiError) -> StatusCode {

@@ -59,11 +59,12 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
     let _ = stop_admin.send(true);
     let workers = gateway.workers.all();
     join_all(workers.iter().map(|(_, worker)| worker.stop())).await;
-    if gateway.learning.is_some() {
-        // Fails only in a panic.
-        let _ = tokio::task::spawn_blocking(move || gateway.learning.as_ref().map(|learning| learning.store().flush()))
-            .await;
-    }
+    // What is written behind a queue. Fails only in a panic.
+    let _ = tokio::task::spawn_blocking(move || {
+        gateway.learning.iter().for_each(|learning| learning.store().flush());
+        gateway.recall.iter().for_each(|recall| recall.flush());
+    })
+    .await;
     info!("stopped");
     Ok(())
 }

@@ -11,6 +11,7 @@ use wire::{ApiError, ChatRequest, Usage};
 
 use crate::decision::Decision;
 use crate::gateway::Gateway;
+use crate::recall::{self, Seat};
 
 /// The record of one exchange while it runs.
 pub(crate) struct Settling<'a> {
@@ -18,6 +19,10 @@ pub(crate) struct Settling<'a> {
     begun: Instant,
     journal: Arc<Journal>,
     settlement: Settlement,
+    /// Where the answer is shared with others.
+    seat: Option<Arc<Seat>>,
+    /// What was tried for all who shared an answer, where this exchange has to account for it.
+    tried_for_all: Vec<AttemptRecord>,
 }
 
 impl<'a> Settling<'a> {
@@ -31,6 +36,8 @@ impl<'a> Settling<'a> {
             begun: Instant::now(),
             journal: Arc::default(),
             settlement: Settlement::begun(kind, request_id.to_owned(), begun_ms),
+            seat: None,
+            tried_for_all: Vec::new(),
         }
     }
 
@@ -67,7 +74,7 @@ impl<'a> Settling<'a> {
 
     /// The tries made so far; the dispatcher adds to them.
     pub(crate) fn journal(&self) -> Arc<Journal> {
-        Arc::clone(&self.journal)
+        Arc::clone(self.seat.as_ref().map_or(&self.journal, |seat| seat.journal()))
     }
 
     pub(crate) fn answering(&mut self, target: &TargetId, locality: Locality) {
@@ -87,9 +94,37 @@ impl<'a> Settling<'a> {
     }
 
     /// How the response cache was used.
-    #[expect(dead_code, reason = "for the response cache")]
     pub(crate) fn cached(&mut self, cache: CacheUse) {
         self.settlement.cache = cache;
+    }
+
+    /// Whether the caller asked for a stream.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.settlement.stream
+    }
+
+    /// The first content of the answer came then; one that is shared may have begun before this request.
+    pub(crate) fn first_content_at(&mut self, at: Option<Instant>) {
+        self.settlement.time_to_first_token = at.map(|at| at.saturating_duration_since(self.begun));
+    }
+
+    /// From here on the answer is shared with others.
+    pub(crate) fn sit(&mut self, seat: Arc<Seat>) {
+        self.seat = Some(seat);
+    }
+
+    /// The answer is no longer shared; what was tried for all is accounted for by one of them.
+    pub(crate) fn go_alone(&mut self) {
+        self.leave();
+        (self.settlement.target, self.settlement.tokens) = (None, None);
+        self.settlement.cache = CacheUse::Missed;
+    }
+
+    fn leave(&mut self) {
+        let Some(seat) = self.seat.take() else { return };
+        let records = seat.leave();
+        self.settlement.cache = recall::cache_use(&seat, records.is_some());
+        self.tried_for_all.extend(records.unwrap_or_default());
     }
 
     /// So many bytes of a body were written to the caller.
@@ -139,7 +174,9 @@ fn tokens(usage: Usage, is_estimated: bool) -> Tokens {
 
 impl Drop for Settling<'_> {
     fn drop(&mut self) {
-        let attempts = self.journal.records().into_iter().map(|record| self.made(record)).collect();
+        self.leave();
+        let records = std::mem::take(&mut self.tried_for_all).into_iter().chain(self.journal.records());
+        let attempts = records.map(|record| self.made(record)).collect();
         let reference = self.settlement.decided.as_ref().and_then(|decided| self.reference(decided));
         let settlement = &mut self.settlement;
         settlement.duration = self.begun.elapsed();
@@ -156,6 +193,7 @@ impl Drop for Settling<'_> {
             duration_ms = millis(settlement.duration),
             output_tokens = settlement.tokens.map(|tokens| tokens.output),
             cost_usd = settlement.cost_usd,
+            cache = settlement.cache.as_str(),
             "request finished"
         );
         // Last, as a gateway that stops waits for this.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dispatch::HedgeLimits;
 use policy::{Mode, Privacy};
 
+use super::cache::compile_cache;
 use super::health::{compile_breaker, compile_network};
 use super::learning::compile_learning;
 use super::outbox::compile_outbox;
@@ -127,11 +128,13 @@ pub(super) fn compile(
     let scanner = compile_scan(&mut check, raw.scan);
     let learning = compile_learning(&mut check, raw.learning, &ids);
     let outbox = compile_outbox(&mut check, &raw.outbox);
+    let cache = compile_cache(&mut check, &raw.cache);
     Some(Config {
         listen,
         policy,
         learning,
         outbox,
+        cache,
         admin_listen,
         mode,
         privacy,

@@ -3,6 +3,7 @@
 //! `raw` is what serde reads, `compile` turns it into what the gateway uses. All errors come in one run, each with
 //! line and column.
 
+mod cache;
 mod compile;
 mod health;
 mod learning;
@@ -29,6 +30,7 @@ use dispatch::{HedgeLimits, Timeouts};
 use policy::{BreakerLimits, Locality, Mode, Price, Privacy, TargetId, TargetProfile};
 
 use crate::policies::PolicySources;
+pub(crate) use cache::CacheConfig;
 pub(crate) use health::NetworkConfig;
 pub(crate) use learning::{ComparisonConfig, LearningConfig, Verifier, VerifierKind};
 pub(crate) use outbox::OutboxConfig;
@@ -64,6 +66,8 @@ pub(crate) struct Config {
     pub learning: LearningConfig,
     /// What is kept for later.
     pub outbox: OutboxConfig,
+    /// What is kept of answers that may be given again.
+    pub cache: CacheConfig,
     /// The targets, in order of preference.
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.

@@ -36,6 +36,8 @@ pub(crate) struct RawConfig {
     pub learning: RawLearning,
     /// Requests that are answered later.
     pub outbox: RawOutbox,
+    /// Answers that may be given again.
+    pub cache: RawCache,
     /// The models, in the order of preference among equals; 1 to 256.
     pub targets: Vec<RawTarget>,
     /// When a target that fails is left alone.
@@ -201,6 +203,23 @@ pub(crate) struct RawOutbox {
     pub concurrency: Option<u64>,
     /// How often targets may have a request and fail before it is given up, 1 to 1000; 10 when absent.
     pub failures_max: Option<u64>,
+}
+
+/// Answers that may be given again, by routes with `cache`. Without such a route none are kept.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawCache {
+    /// Whether any are given again, whatever the policy says; true when absent.
+    pub enabled: Option<bool>,
+    /// Bytes of all answers, from 1024; 67108864 when absent. The one that was not used for longest goes first.
+    pub bytes_max: Option<u64>,
+    /// Bytes of one answer, 1024 to 67108864; 1048576 when absent. A longer one is not kept, and of one that callers share so much is held
+    /// for the slower of them.
+    pub entry_bytes_max: Option<u64>,
+    /// Whether they are on disk as well, readable by the user of this machine alone and not encrypted, so that they are there after a
+    /// restart; false when absent. Takes `bytes_max` again.
+    pub persist: Option<bool>,
 }
 
 /// Judges answers. One of `required`, `schema_file` and `command` says how.

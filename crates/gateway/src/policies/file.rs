@@ -190,6 +190,9 @@ pub(crate) fn load_text(name: &str, text: &str, context: &Context<'_>) -> Result
         if !context.config.outbox.enabled {
             findings.extend(policy.lint_respond_async().into_iter().map(|problem| reader.finding(problem)));
         }
+        if !context.config.cache.enabled {
+            findings.extend(policy.lint_cache().into_iter().map(|problem| reader.finding(problem)));
+        }
         findings.extend(reader.failed_tests(policy, &raw, context));
     }
     findings.sort_by_key(|finding| finding.at);

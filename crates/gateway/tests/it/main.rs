@@ -4,6 +4,7 @@
 
 mod admission;
 mod bench;
+mod cache;
 mod cancellation;
 mod chaos;
 mod cli;
