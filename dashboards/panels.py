@@ -103,6 +103,11 @@ OVERVIEW = ("overview", "Tidegate: overview", "Traffic, success, times, where an
         lines("Cost an hour, by what for", "currencyUSD", (f"3600 * {rate('tidegate_cost_usd_total', by='purpose')}", "{{purpose}}"), stack=True, width=6),
         lines("Cost avoided an hour", "currencyUSD", (f"3600 * {rate('tidegate_cost_avoided_usd_total', by='target')}", "{{target}}"), stack=True, width=6),
     ]),
+    ("Response cache", [
+        lines("Requests", "reqps", (rate("tidegate_cache_requests_total", by="result"), "{{result}}"), stack=True, about="Of routes whose answers may be given again; coalesced: shared with one that was waited for."),
+        lines("Answers kept", "short", (f"sum({series('tidegate_cache_entries')})", "in memory")),
+        lines("Answers kept, bytes", "bytes", (f"sum({series('tidegate_cache_bytes')})", "in memory")),
+    ]),
     ("Network and targets", [
         states("Network", (f"max by (state) ({series('tidegate_connectivity_state')})", "{{state}}"), about="As far as cloud targets are concerned."),
         states("Breakers that are not closed", (f"""max by (target) ({series('tidegate_breaker_state', 'state!="closed"')})""", "{{target}}")),
