@@ -4,6 +4,7 @@
 //! [`responses`] keep is bytes to it.
 
 pub mod labels;
+pub mod ledger;
 pub mod metrics;
 pub mod outbox;
 pub mod responses;

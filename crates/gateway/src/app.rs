@@ -13,7 +13,7 @@ use wire::{ApiError, ModelList};
 
 use crate::gateway::Gateway;
 use crate::request_id::request_id;
-use crate::{admin, exchange, intake, learning, outbox, reply, route};
+use crate::{admin, exchange, intake, learning, outbox, receipts, reply, route};
 
 /// How much longer than a body may take a single read may take.
 const READ_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
@@ -96,6 +96,7 @@ impl App {
             ("/v1/feedback", &Method::POST) => {
                 learning::feedback::feedback(&self.gateway, session, &request_id).await;
             }
+            (path, _) if receipts::is_below(path) => receipts::answer(&self.gateway, session, &request_id).await,
             (path, _) if outbox::is_below(path) => outbox::answer(&self.gateway, session, &request_id).await,
             ("/v1/models", &Method::GET) => {
                 reply::json(session, &request_id, StatusCode::OK, self.models().to_json()).await;

@@ -1,8 +1,12 @@
 //! The command line.
 
+pub(crate) mod ledger;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+use ledger::{LedgerAction, ReplayArgs};
 
 /// One endpoint for local and cloud language models.
 #[derive(Debug, Parser)]
@@ -58,6 +62,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: OutboxAction,
     },
+    /// What became of requests, what they cost and what staying on the device saved; no text
+    Ledger {
+        #[command(subcommand)]
+        action: LedgerAction,
+    },
+    /// What would another policy have done with the requests of late?
+    Replay(ReplayArgs),
     /// The engine, models and libraries on this machine
     Artifacts {
         #[command(subcommand)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use account::Metrics;
 use account::metrics::Source as MetricsSource;
+use anyhow::Context;
 use artifacts::{Found, Home, Manifest, Progress, Role, Settings, Store};
 use dispatch::{
     Dispatcher, LlamaCpp, Meter, Network, OpenAi, Provider, RemoteSpeed, Situation, Supply, Target, TargetHealth,
@@ -27,6 +28,7 @@ use crate::learning::Learning;
 use crate::outbox::Outbox;
 use crate::policies::{Context as PolicyContext, Policies};
 use crate::recall::Recall;
+use crate::recording::Recording;
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
 
@@ -160,7 +162,11 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Composed> {
     }
     let hedging = config.hedging;
     let signals = signals(&config, &artifacts, &mut missing, policies.in_force().reads(ENTITIES)).await?;
+    let recording = recording(&config, artifacts.store.home().path()).await?;
     let learning = learning(&config, artifacts.store.home().path());
+    if let (Some(learning), Ok(recording)) = (&learning, &recording) {
+        learning.resume_comparisons(recording);
+    }
     let mut gateway = Gateway::new(
         config,
         Dispatcher::new(targets, hedging, network),
@@ -171,6 +177,7 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Composed> {
         token_counts,
     );
     gateway.learning = learning;
+    gateway.recording = recording;
     gateway.outbox = outbox(&gateway.config, artifacts.store.home().path()).await;
     gateway.recall = recall(&gateway.config, artifacts.store.home().path()).await;
     Ok(Composed { gateway, artifacts, missing })
@@ -230,6 +237,25 @@ fn learning(config: &Config, home: &Path) -> Option<Learning> {
         config.targets.iter().map(|target| (target.id().clone(), target.classified_as.model.clone())).collect();
     let opened = config.learning.enabled.then(|| Learning::open(config.learning.clone(), home, models))?;
     opened.map_err(|error| warn!(error = %error, "nothing is learnt from traffic")).ok()
+}
+
+/// The ledger, or why there is none. A gateway that records nothing serves all the same.
+///
+/// # Errors
+/// Where the operator demands a ledger and there is none.
+async fn recording(config: &Config, home: &Path) -> anyhow::Result<Result<Recording, String>> {
+    if !config.ledger.enabled {
+        return Ok(Err("ledger.enabled is false in the configuration".to_owned()));
+    }
+    let (ledger, home) = (config.ledger, home.to_owned());
+    match tokio::task::spawn_blocking(move || Recording::open(ledger, &home)).await? {
+        Ok(recording) => Ok(Ok(recording)),
+        Err(error) if ledger.required => Err(error).context("ledger.required is true"),
+        Err(error) => {
+            warn!(error = %error, "requests are not recorded");
+            Ok(Err(error.to_string()))
+        }
+    }
 }
 
 /// The outbox, or why there is none. A gateway that keeps nothing for later serves all the same.

@@ -32,6 +32,9 @@ async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, settling: &
     let Ok(_permit) = gateway.in_flight.try_acquire() else {
         return refuse(session, settling, ApiError::too_many_in_flight(gateway.config.limits.in_flight_max)).await;
     };
+    if gateway.forbids_unrecorded() {
+        return refuse(session, settling, ApiError::ledger_unavailable()).await;
+    }
     // parse
     let request = match parse(gateway, session).await {
         Ok(Some(request)) => request,

@@ -19,6 +19,7 @@ use crate::moment::LocalClock;
 use crate::outbox::Outbox;
 use crate::policies::{self, Context, Policies};
 use crate::recall::Recall;
+use crate::recording::Recording;
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
 
@@ -57,6 +58,8 @@ pub(crate) struct Gateway {
     pub outbox: Result<Arc<Outbox>, String>,
     /// `None` where no answer is given again.
     pub recall: Option<Arc<Recall>>,
+    /// The ledger, or why there is none.
+    pub recording: Result<Recording, String>,
     pub in_flight: Arc<Semaphore>,
     /// Held while metrics are shown: what is counted elsewhere is caught up with by one at a time.
     pub showing_metrics: tokio::sync::Mutex<()>,
@@ -95,6 +98,7 @@ impl Gateway {
             learning: None,
             outbox: Err("it was not opened".to_owned()),
             recall: None,
+            recording: Err("it was not opened".to_owned()),
             in_flight,
             showing_metrics: tokio::sync::Mutex::default(),
             started_s,
@@ -115,6 +119,11 @@ impl Gateway {
         };
         let done = tokio::task::spawn_blocking(reload).await.map_err(|error| error.to_string())?;
         done.map_err(|errors| errors.to_string())
+    }
+
+    /// Whether nothing may be answered now, as the operator demands that it is recorded and it could not be.
+    pub(crate) fn forbids_unrecorded(&self) -> bool {
+        self.recording.as_ref().is_ok_and(Recording::forbids)
     }
 
     /// From now on not ready, and connections are closed after their request.

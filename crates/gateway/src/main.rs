@@ -32,6 +32,8 @@ mod moment;
 mod outbox;
 mod policies;
 mod recall;
+mod receipts;
+mod recording;
 mod reply;
 mod request_id;
 mod rescue;
@@ -39,6 +41,7 @@ mod route;
 mod serve;
 mod settle;
 mod signals;
+mod span;
 mod status;
 mod tags;
 mod token_counts;
@@ -108,6 +111,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Train(args) => commands::train(&args),
         Command::Labels { action } => commands::labels(&action),
         Command::Outbox { action } => commands::outbox(&action),
+        Command::Ledger { action } => commands::ledger(&action),
+        Command::Replay(args) => commands::replay(&args),
         Command::Status(args) => commands::status(&args),
         Command::Artifacts { action } => commands::artifacts(action).await,
     }

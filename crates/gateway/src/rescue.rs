@@ -81,6 +81,7 @@ pub(crate) fn outcome(error: &ApiError) -> RequestOutcome {
     match (error.status, error.fault) {
         (413 | 431, _) => RequestOutcome::OverLimit,
         (503, Fault::Gateway) if error.code == ApiError::TOO_MANY_IN_FLIGHT => RequestOutcome::OverLimit,
+        (503, Fault::Gateway) if error.code == ApiError::LEDGER_UNAVAILABLE => RequestOutcome::GatewayFailed,
         (507, Fault::Gateway) if error.code == ApiError::OUTBOX_FULL => RequestOutcome::OverLimit,
         (503, Fault::Gateway) => RequestOutcome::NoTarget,
         (_, Fault::Caller) => RequestOutcome::Invalid,

@@ -63,6 +63,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
     let _ = tokio::task::spawn_blocking(move || {
         gateway.learning.iter().for_each(|learning| learning.store().flush());
         gateway.recall.iter().for_each(|recall| recall.flush());
+        gateway.recording.iter().for_each(|recording| recording.ledger.close());
     })
     .await;
     info!("stopped");

@@ -196,6 +196,10 @@ impl Drop for Settling<'_> {
             cache = settlement.cache.as_str(),
             "request finished"
         );
+        if let Ok(recording) = &self.gateway.recording {
+            let taken = Settlement::begun(settlement.kind, String::new(), settlement.begun_ms);
+            recording.settled(std::mem::replace(settlement, taken));
+        }
         // Last, as a gateway that stops waits for this.
         self.gateway.metrics.leave();
     }

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use account::ledger::LedgerHealth;
 use dispatch::{HealthStatus, NetworkStatus};
 use policy::{BreakerCause, BreakerState, Connectivity, DropReason, Locality, TargetFacts, TargetState};
 use serde::{Deserialize, Serialize};
 
+use crate::config::LedgerConfig;
 use crate::fetch::Shown;
 use crate::gateway::Gateway;
 use crate::policies::Policies;
@@ -24,6 +26,7 @@ pub(crate) struct Status {
     pub policy: PolicyReadiness,
     pub classifier: ClassifierReadiness,
     pub network: NetworkReadiness,
+    pub ledger: LedgerReadiness,
     /// What is being fetched, and how far it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fetching: Vec<Shown>,
@@ -57,6 +60,22 @@ pub(crate) struct ClassifierReadiness {
     pub tagger: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tagger_reason: Option<String>,
+}
+
+/// Whether requests are recorded. A gateway that does not is ready all the same, unless its operator demands a ledger.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LedgerReadiness {
+    /// `ready`, `off`, or `failing`.
+    pub state: String,
+    pub required: bool,
+    /// Settled and not written yet.
+    pub waiting: u64,
+    pub written: u64,
+    /// Not recorded since the start.
+    pub lost: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The network as far as cloud targets are concerned.
@@ -136,7 +155,8 @@ impl Status {
         let facts = gateway.dispatcher.facts(None);
         let is_up = |target: &TargetFacts| matches!(target.state, TargetState::Ready | TargetState::Cold);
         let draining = gateway.is_draining();
-        let ready = !draining && facts.iter().any(|target| is_up(target) && cut_off(target).is_none());
+        let is_recorded = !gateway.forbids_unrecorded();
+        let ready = !draining && is_recorded && facts.iter().any(|target| is_up(target) && cut_off(target).is_none());
         let health = gateway.dispatcher.health();
         let targets = facts.iter().zip(health);
         let targets = targets.map(|(target, (_, health))| TargetReadiness::of(target, &health, cut_off(target)));
@@ -148,6 +168,7 @@ impl Status {
             policy: PolicyReadiness::of(&gateway.policies),
             classifier: ClassifierReadiness::of(&gateway.signals),
             network: NetworkReadiness::of(&network),
+            ledger: LedgerReadiness::of(gateway),
             fetching: gateway.fetches.stages(),
             targets: targets.collect(),
             workers: gateway
@@ -188,6 +209,28 @@ impl ClassifierReadiness {
             reason,
             tagger: state(&tagger_reason, signals.has_tagger()),
             tagger_reason,
+        }
+    }
+}
+
+impl LedgerReadiness {
+    fn of(gateway: &Gateway) -> Self {
+        let LedgerConfig { enabled, required, .. } = gateway.config.ledger;
+        let recording = match &gateway.recording {
+            Ok(recording) => recording,
+            Err(reason) => {
+                let state = if enabled { "failing" } else { "off" }.to_owned();
+                return Self { state, required, reason: Some(reason.clone()), ..Self::default() };
+            }
+        };
+        let LedgerHealth { waiting, failure, counts } = recording.health();
+        Self {
+            state: if recording.ledger.can_write() { "ready" } else { "failing" }.to_owned(),
+            required,
+            waiting,
+            written: counts.written,
+            lost: counts.overflowed + counts.failed,
+            reason: failure,
         }
     }
 }

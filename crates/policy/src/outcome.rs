@@ -98,6 +98,18 @@ impl Outcome {
         !matches!(self, Self::Answered | Self::CallerGone | Self::HedgeLost)
     }
 
+    /// The HTTP status behind it, where there was one.
+    #[must_use]
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Self::Rejected(status)
+            | Self::ContextExceeded(status)
+            | Self::ContentFiltered(status)
+            | Self::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+
     /// The label value in metrics and logs: a closed list.
     #[must_use]
     pub fn as_str(self) -> &'static str {

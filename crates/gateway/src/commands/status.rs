@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::cli::StatusArgs;
 use crate::config::Config;
-use crate::status::{Offline, Status, TargetReadiness, WorkerReadiness};
+use crate::status::{LedgerReadiness, Offline, Status, TargetReadiness, WorkerReadiness};
 
 /// How long a gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -79,8 +79,19 @@ struct Table<'a> {
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status { ready, draining, version, in_flight, policy, classifier, network, fetching, targets, workers } =
-            self.status;
+        let Status {
+            ready,
+            draining,
+            version,
+            in_flight,
+            policy,
+            classifier,
+            network,
+            ledger,
+            fetching,
+            targets,
+            workers,
+        } = self.status;
         let state = match (ready, draining) {
             (_, true) => "draining",
             (true, _) => "ready",
@@ -102,12 +113,20 @@ impl fmt::Display for Table<'_> {
         };
         let state = network.connectivity.as_deref().unwrap_or("no target needs one");
         writeln!(f, "network     {state}{said}{metered}")?;
+        self::ledger(f, ledger)?;
         for stage in fetching {
             writeln!(f, "fetching    {stage}")?;
         }
         self::targets(f, targets)?;
         self::workers(f, workers)
     }
+}
+
+fn ledger(f: &mut fmt::Formatter<'_>, ledger: &LedgerReadiness) -> fmt::Result {
+    let LedgerReadiness { state, required, waiting, written, lost, reason } = ledger;
+    let required = if *required { ", required" } else { "" };
+    let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    writeln!(f, "ledger      {state}{required}, {written} written, {waiting} waiting, {lost} lost{reason}")
 }
 
 fn targets(f: &mut fmt::Formatter<'_>, targets: &[TargetReadiness]) -> fmt::Result {

@@ -11,6 +11,7 @@ use policy::{Mode, Privacy};
 use super::cache::compile_cache;
 use super::health::{compile_breaker, compile_network};
 use super::learning::compile_learning;
+use super::ledger::compile_ledger;
 use super::outbox::compile_outbox;
 use super::profile::{price_of_disabled, real};
 use super::raw::{RawConfig, RawHedging, RawLimits, RawLog, RawPath, RawPolicy};
@@ -129,12 +130,14 @@ pub(super) fn compile(
     let learning = compile_learning(&mut check, raw.learning, &ids);
     let outbox = compile_outbox(&mut check, &raw.outbox);
     let cache = compile_cache(&mut check, &raw.cache);
+    let ledger = compile_ledger(&mut check, &raw.ledger);
     Some(Config {
         listen,
         policy,
         learning,
         outbox,
         cache,
+        ledger,
         admin_listen,
         mode,
         privacy,

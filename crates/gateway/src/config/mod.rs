@@ -7,6 +7,7 @@ mod cache;
 mod compile;
 mod health;
 mod learning;
+mod ledger;
 mod outbox;
 mod prices;
 mod profile;
@@ -33,6 +34,7 @@ use crate::policies::PolicySources;
 pub(crate) use cache::CacheConfig;
 pub(crate) use health::NetworkConfig;
 pub(crate) use learning::{ComparisonConfig, LearningConfig, Verifier, VerifierKind};
+pub(crate) use ledger::LedgerConfig;
 pub(crate) use outbox::OutboxConfig;
 pub(crate) use secret::Secret;
 pub(crate) use signals::{ClassifierConfig, Profile};
@@ -68,6 +70,8 @@ pub(crate) struct Config {
     pub outbox: OutboxConfig,
     /// What is kept of answers that may be given again.
     pub cache: CacheConfig,
+    /// What is recorded of requests.
+    pub ledger: LedgerConfig,
     /// The targets, in order of preference.
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.

@@ -38,6 +38,8 @@ pub(crate) struct RawConfig {
     pub outbox: RawOutbox,
     /// Answers that may be given again.
     pub cache: RawCache,
+    /// What became of requests, kept on this machine: names and numbers, no text.
+    pub ledger: RawLedger,
     /// The models, in the order of preference among equals; 1 to 256.
     pub targets: Vec<RawTarget>,
     /// When a target that fails is left alone.
@@ -220,6 +222,26 @@ pub(crate) struct RawCache {
     /// Whether they are on disk as well, readable by the user of this machine alone and not encrypted, so that they are there after a
     /// restart; false when absent. Takes `bytes_max` again.
     pub persist: Option<bool>,
+}
+
+/// The ledger: one record of each request, with what it was decided by, its attempts and what it cost.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawLedger {
+    /// Whether requests are recorded; true when absent.
+    pub enabled: Option<bool>,
+    /// Whether requests are refused (503) while they cannot be recorded, and each record is synced to the disk; false when absent.
+    pub required: Option<bool>,
+    /// Records that wait to be written, 64 to 1048576; 16384 when absent. Further ones are lost and counted.
+    pub queue_max: Option<u64>,
+    /// Milliseconds that a record waits for others to be written with it, 1 to 10000; 200 when absent. A gateway that is killed loses what was
+    /// settled within that time.
+    pub flush_ms: Option<u64>,
+    /// Days that a record is kept, 1 to 36500; 90 when absent.
+    pub keep_days: Option<u64>,
+    /// Bytes of the file, from 1048576; 1073741824 when absent. The oldest records go first.
+    pub bytes_max: Option<u64>,
 }
 
 /// Judges answers. One of `required`, `schema_file` and `command` says how.

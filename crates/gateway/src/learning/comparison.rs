@@ -19,6 +19,7 @@ use super::{Asked, Learning, now_s};
 use crate::config::ComparisonConfig;
 use crate::facts::Gathered;
 use crate::gateway::Gateway;
+use crate::recording::Recording;
 use crate::request_id;
 use crate::settle::Settling;
 
@@ -54,6 +55,12 @@ pub(crate) struct Comparison {
 impl Comparing {
     pub(super) fn new(config: ComparisonConfig) -> Self {
         Self { config, spent: Mutex::default(), permits: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Takes into account what was spent today before this process began.
+    fn resume(&self, count: u64, usd: f64, now_s: u64) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        *spent = Spent { day: now_s / DAY_S, requests: count, usd };
     }
 
     /// Whether this request is of the sample, and with whom `answered` is compared.
@@ -98,6 +105,17 @@ impl Comparing {
 }
 
 impl Learning {
+    /// Takes into account what comparisons cost today before this process began, as the ledger knows it: a restart begins no new
+    /// budget. Blocks.
+    pub(crate) fn resume_comparisons(&self, recording: &Recording) {
+        let Some(comparing) = &self.comparing else { return };
+        let now_s = now_s();
+        match recording.spent(ExchangeKind::Comparison.as_str(), now_s / DAY_S * DAY_S * 1000) {
+            Ok(spent) => comparing.resume(spent.count, spent.usd, now_s),
+            Err(error) => warn!(error = %error, "what comparisons cost today before is not known"),
+        }
+    }
+
     /// The comparison of a request that `answered` is about to answer, where it is of the sample.
     pub(crate) fn comparison(
         &self,
@@ -159,6 +177,9 @@ impl Comparison {
         let plan = Arc::new(plan);
         let Some(attempt) = plan.attempts().first() else { return Ok(None) };
         let (expected, price) = (attempt.estimate().cost_usd, attempt.profile().price);
+        if gateway.forbids_unrecorded() {
+            return Ok(None);
+        }
         let Some(day) = comparing.reserve(expected, now_s()) else { return Ok(Some(ComparisonResult::OverBudget)) };
         let mut reading = learning.reading(&self.asked).ok_or("nothing judges it")?;
         // Nobody waits for it, but what it costs is known. Settled when it is dropped, also half way.
@@ -242,6 +263,11 @@ mod tests {
         assert_eq!(both.reserve(Some(0.6), DAY_S), Some(1), "the next day");
         both.settle(0, Some(0.6), Some(0.1));
         assert_eq!(both.reserve(Some(0.6), DAY_S), None, "what the day before did not need is not money of this one");
+        let resumed = comparing(1.0, 3, Some(1.0));
+        resumed.resume(2, 0.5, DAY_S + 5);
+        assert_eq!(resumed.reserve(Some(0.6), DAY_S + 6), None, "what was spent before a restart counts");
+        assert_eq!(resumed.reserve(Some(0.5), DAY_S + 7), Some(1));
+        assert_eq!(resumed.reserve(Some(0.0), DAY_S + 8), None);
         let number = comparing(1.0, 1, None);
         assert!(number.reserve(None, 0).is_some() && number.reserve(None, 0).is_none());
     }

@@ -84,6 +84,9 @@ async fn try_to_send(
     id: EntryId,
     deleted: oneshot::Receiver<()>,
 ) -> Result<Ended, OutboxError> {
+    if gateway.forbids_unrecorded() {
+        return Ok(Ended::Waits { not_before: Instant::now() + STORE_PAUSE, hangs: Hangs::No });
+    }
     let Some(mut kept) = outbox.blocking(move |store| store.request(id)).await? else { return Ok(Ended::Gone) };
     let (headers, request, floor) = match read(&mut kept) {
         Ok(read) => read,

@@ -15,6 +15,7 @@ mod failover;
 mod health;
 mod hedging;
 mod learning;
+mod ledger;
 mod lifecycle;
 mod limits;
 mod network;

@@ -35,6 +35,8 @@ pub enum ErrorCase {
     LearningOff,
     OutboxEntryNotFound,
     OutboxOff,
+    ReceiptNotFound,
+    ReceiptsOff,
     MethodNotAllowed,
     BodyTimeout,
     BodyTooLarge,
@@ -43,6 +45,7 @@ pub enum ErrorCase {
     NoTargetAvailable,
     TooManyInFlight,
     LearningBusy,
+    LedgerUnavailable,
     ShuttingDown,
     OutboxExpired,
     OutboxFull,
@@ -57,7 +60,7 @@ pub enum ErrorCase {
 
 impl ErrorCase {
     /// Every case, in order.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::InvalidJson,
         Self::DuplicateField,
         Self::MissingField,
@@ -70,6 +73,8 @@ impl ErrorCase {
         Self::LearningOff,
         Self::OutboxEntryNotFound,
         Self::OutboxOff,
+        Self::ReceiptNotFound,
+        Self::ReceiptsOff,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
         Self::BodyTooLarge,
@@ -78,6 +83,7 @@ impl ErrorCase {
         Self::NoTargetAvailable,
         Self::TooManyInFlight,
         Self::LearningBusy,
+        Self::LedgerUnavailable,
         Self::ShuttingDown,
         Self::OutboxExpired,
         Self::OutboxFull,
@@ -108,6 +114,8 @@ impl ErrorCase {
             Self::LearningOff => (404, InvalidRequest, "learning_off", Fault::Caller),
             Self::OutboxEntryNotFound => (404, InvalidRequest, "outbox_entry_not_found", Fault::Caller),
             Self::OutboxOff => (404, InvalidRequest, "outbox_off", Fault::Caller),
+            Self::ReceiptNotFound => (404, InvalidRequest, "receipt_not_found", Fault::Caller),
+            Self::ReceiptsOff => (404, InvalidRequest, "receipts_off", Fault::Caller),
             Self::MethodNotAllowed => (405, InvalidRequest, "method_not_allowed", Fault::Caller),
             Self::BodyTimeout => (408, InvalidRequest, "body_timeout", Fault::Caller),
             Self::BodyTooLarge => (413, InvalidRequest, "body_too_large", Fault::Caller),
@@ -116,6 +124,7 @@ impl ErrorCase {
             Self::NoTargetAvailable => (503, Server, "no_target_available", Fault::Gateway),
             Self::TooManyInFlight => (503, Server, ApiError::TOO_MANY_IN_FLIGHT, Fault::Gateway),
             Self::LearningBusy => (503, Server, "learning_busy", Fault::Gateway),
+            Self::LedgerUnavailable => (503, Server, ApiError::LEDGER_UNAVAILABLE, Fault::Gateway),
             Self::ShuttingDown => (503, Server, "shutting_down", Fault::Gateway),
             Self::OutboxExpired => (504, Server, "outbox_expired", Fault::Gateway),
             Self::OutboxFull => (507, Server, ApiError::OUTBOX_FULL, Fault::Gateway),
@@ -141,6 +150,8 @@ impl ApiError {
     pub const TOO_MANY_IN_FLIGHT: &'static str = "too_many_in_flight";
     /// The code of [`Self::outbox_full`].
     pub const OUTBOX_FULL: &'static str = "outbox_full";
+    /// The code of [`Self::ledger_unavailable`].
+    pub const LEDGER_UNAVAILABLE: &'static str = "ledger_unavailable";
     /// The code of [`Self::outbox_failed`].
     pub const OUTBOX_FAILED: &'static str = "outbox_failed";
 
@@ -231,6 +242,26 @@ impl ApiError {
     #[must_use]
     pub fn outbox_failed() -> Self {
         ErrorCase::OutboxFailed.says("the outbox cannot be read or written; the log of the gateway says why")
+    }
+
+    /// Nothing is recorded of a request with this id, or not any more.
+    #[must_use]
+    pub fn receipt_not_found(request_id: &str) -> Self {
+        let id = cut(request_id, ECHO_BYTES_MAX);
+        ErrorCase::ReceiptNotFound.says(format!("there is no receipt for a request {id:?}")).with_param("request_id")
+    }
+
+    /// Nothing is recorded; `why` says why.
+    #[must_use]
+    pub fn no_receipts(why: &str) -> Self {
+        ErrorCase::ReceiptsOff.says(format!("there are no receipts: {why}"))
+    }
+
+    /// The operator demands that every request is recorded, and none can be now.
+    #[must_use]
+    pub fn ledger_unavailable() -> Self {
+        let message = "the ledger cannot be written, and nothing is answered without it (ledger.required)";
+        ErrorCase::LedgerUnavailable.says(message)
     }
 
     /// The address exists for another method; `allowed` names it.

@@ -1,0 +1,192 @@
+//! Facts by the names that policies know them by, written from [`policy::FACTS`] and read back for a replay.
+//!
+//! Facts that follow from others are not written.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use policy::{FACTS, FactKind, FactRef, FactValue, Facts, HistoryFacts, QualitySignal, TargetFacts, TargetId, Values};
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+
+/// Facts that follow from others, or from the targets.
+const DERIVED: [&str; 13] = [
+    "request.api",
+    "request.pinned",
+    "request.privacy_level",
+    "caller.anonymous",
+    "signals.quality_device",
+    "signals.quality_device_stderr",
+    "signals.quality_cloud",
+    "signals.quality_cloud_stderr",
+    "moment.hour",
+    "conversation.continues",
+    "available.device",
+    "available.network",
+    "available.cloud",
+];
+/// What comes before a target's id in the name of its predicted quality: probability and standard error.
+const QUALITY: &str = "signals.quality:";
+/// What comes before a route's id in the name of its mean length of answers.
+const HISTORY: &str = "history.output_tokens:";
+/// Routes whose mean length of answers is written at most.
+const HISTORY_MAX: usize = 64;
+
+/// The facts of one request: as a decision has them, or as they were read.
+#[derive(Clone, Debug)]
+pub enum RecordedFacts<'a> {
+    /// To be written.
+    Of(&'a Facts),
+    /// As they stand in a record.
+    Read(BTreeMap<String, Value>),
+}
+
+impl RecordedFacts<'_> {
+    /// The facts with the names of those that this version does not know, or reads otherwise: these are left as if they were not
+    /// given.
+    #[must_use]
+    pub fn facts(&self) -> (Facts, Vec<String>) {
+        let read = match self {
+            Self::Of(facts) => return ((*facts).clone(), Vec::new()),
+            Self::Read(read) => read,
+        };
+        let (mut facts, mut unknown, mut history) = (Facts::default(), Vec::new(), Vec::<(Arc<str>, f64)>::new());
+        for (name, value) in read {
+            let is_known = if let Some(id) = name.strip_prefix(QUALITY) {
+                quality(id, value).map(|quality| facts.signals.quality.push(quality)).is_some()
+            } else if let Some(route) = name.strip_prefix(HISTORY) {
+                value.as_f64().map(|mean| history.push((route.into(), mean))).is_some()
+            } else {
+                fact_value(value).is_some_and(|value| facts.set(name, &value).is_ok())
+            };
+            if !is_known {
+                unknown.push(name.clone());
+            }
+        }
+        facts.history = HistoryFacts { output_tokens: history.into() };
+        (facts, unknown)
+    }
+
+    /// Whether a fact that is never absent was known to the version that wrote these: also one that follows from others.
+    #[must_use]
+    pub fn is_recorded(&self, name: &str) -> bool {
+        match self {
+            Self::Of(_) => true,
+            Self::Read(read) => DERIVED.contains(&name) || read.contains_key(name),
+        }
+    }
+}
+
+fn quality(id: &str, value: &Value) -> Option<(TargetId, QualitySignal)> {
+    let [probability, standard_error] = value.as_array()?.as_slice() else { return None };
+    let signal = QualitySignal { probability: probability.as_f64()?, standard_error: standard_error.as_f64()? };
+    Some((TargetId::new(id).ok()?, signal))
+}
+
+fn fact_value(value: &Value) -> Option<FactValue> {
+    Some(match value {
+        Value::Bool(value) => FactValue::One(value.to_string()),
+        Value::Number(number) => FactValue::One(number.to_string()),
+        Value::String(text) => FactValue::One(text.clone()),
+        Value::Array(words) => {
+            FactValue::Many(words.iter().map(|word| word.as_str().map(str::to_owned)).collect::<Option<_>>()?)
+        }
+        Value::Null | Value::Object(_) => return None,
+    })
+}
+
+impl Serialize for RecordedFacts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let facts = match self {
+            Self::Of(facts) => *facts,
+            Self::Read(read) => return read.serialize(serializer),
+        };
+        let (targets, mut map): (&[TargetFacts], _) = (&[], serializer.serialize_map(None)?);
+        let values = Values::of(facts, targets);
+        for fact in FACTS.iter().filter(|fact| !fact.is_of_target() && !DERIVED.contains(&fact.name)) {
+            match values.get(fact) {
+                FactRef::Absent => {}
+                FactRef::Bool(value) => map.serialize_entry(fact.name, &value)?,
+                FactRef::Number(value) if fact.kind == FactKind::Int => {
+                    map.serialize_entry(fact.name, &(value as u64))?
+                }
+                FactRef::Number(value) => map.serialize_entry(fact.name, &value)?,
+                FactRef::Text(text) => map.serialize_entry(fact.name, text)?,
+                FactRef::Words(words) => map.serialize_entry(fact.name, words)?,
+            }
+        }
+        for (id, quality) in &facts.signals.quality {
+            let value = [quality.probability, quality.standard_error];
+            map.serialize_entry(&Cow::from(format!("{QUALITY}{id}")), &value)?;
+        }
+        for (route, mean) in facts.history.output_tokens.iter().take(HISTORY_MAX) {
+            map.serialize_entry(&Cow::from(format!("{HISTORY}{route}")), mean)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for RecordedFacts<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(Self::Read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::{Connectivity, Mode, ModelAsked, Privacy};
+
+    use super::*;
+
+    fn round_trip(facts: &Facts) -> (Facts, Vec<String>) {
+        let json = serde_json::to_string(&RecordedFacts::Of(facts)).unwrap();
+        serde_json::from_str::<RecordedFacts<'_>>(&json).unwrap().facts()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let id = TargetId::new("openai/large").unwrap();
+        let mut facts = Facts::default();
+        assert_eq!(round_trip(&facts), (facts.clone(), vec![]));
+        facts.request.model = ModelAsked::Target(id.clone());
+        (facts.request.mode, facts.request.mode_stated) = (Mode::PreferInCloud, true);
+        (facts.request.privacy, facts.request.tags) = (Privacy::Public, vec!["a".into(), "b".into()]);
+        (facts.request.max_tokens, facts.request.language) = (Some(9), Some("de".into()));
+        (facts.request.prompt_tokens, facts.request.messages, facts.request.in_tool_loop) = (123_456, 7, true);
+        facts.request.needs = policy::Capabilities::ALL;
+        (facts.caller.key_id, facts.caller.team, facts.caller.tags) =
+            (Some("k".into()), Some("t".into()), vec!["x".into()]);
+        let signals = &mut facts.signals;
+        (signals.task, signals.task_probability) = (Some("code".into()), Some(0.123_456_789_012_345));
+        (signals.personal_data, signals.secrets, signals.opaque_parts) = (Some(0), Some(2), Some(1));
+        (signals.kinds, signals.entities) = (Some(vec![]), Some(vec!["person".into()]));
+        (signals.injection, signals.seen_share, signals.out_of_distribution) = (Some(0.5), Some(1.0), Some(false));
+        signals.quality = vec![(id.clone(), QualitySignal { probability: 0.75, standard_error: 0.1 })];
+        let moment = &mut facts.moment;
+        (moment.minute_of_day, moment.weekday, moment.battery_percent) = (Some(1439), Some(7), Some(50));
+        (moment.connectivity, moment.metered) = (Some(Connectivity::Degraded), Some(true));
+        facts.budget.remaining_usd = Some(1e-9);
+        facts.conversation.strictest_privacy = Some(Privacy::Restricted);
+        (facts.conversation.previous_target, facts.conversation.cached_tokens) = (Some(id), 55);
+        facts.history = HistoryFacts { output_tokens: Arc::from([(Arc::from("route"), 42.5)]) };
+        assert_eq!(round_trip(&facts), (facts, vec![]));
+    }
+
+    #[test]
+    fn every_fact_of_the_vocabulary_is_written_or_follows_from_others() {
+        for fact in FACTS.iter().filter(|fact| !fact.is_of_target()) {
+            let settable = !matches!(Facts::default().set(fact.name, &FactValue::Absent), Err(error) if error.contains("can be set"));
+            assert!(settable || DERIVED.contains(&fact.name), "{} is neither", fact.name);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_named_and_left_out() {
+        let json = r#"{"request.stream":true,"request.future":1,"request.mode":"anywhere","signals.quality:odd":[1,2],"x":{}}"#;
+        let (facts, unknown) = serde_json::from_str::<RecordedFacts<'_>>(json).unwrap().facts();
+        assert!(facts.request.stream);
+        assert_eq!(unknown, ["request.future", "request.mode", "signals.quality:odd", "x"]);
+    }
+}

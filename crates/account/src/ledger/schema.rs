@@ -1,0 +1,67 @@
+//! The file of the ledger: its tables, its version, how it is opened.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::LedgerError;
+use crate::sqlite;
+
+/// Counts up with every change of the tables; in the file as `user_version`.
+pub(super) const SCHEMA_VERSION: i64 = 1;
+
+/// Only what is looked up by a single value has an index: each costs time with every record. `anchor` is the last record that was removed
+/// for its age or the size of the file: the chain goes on from it.
+const TABLES: &str = "
+CREATE TABLE records (
+    seq INTEGER PRIMARY KEY,
+    record TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    request_id TEXT GENERATED ALWAYS AS (record ->> '$.request_id') VIRTUAL,
+    at_ms INTEGER GENERATED ALWAYS AS (record ->> '$.at_ms') VIRTUAL,
+    kind TEXT GENERATED ALWAYS AS (record ->> '$.kind') VIRTUAL,
+    outcome TEXT GENERATED ALWAYS AS (record ->> '$.outcome') VIRTUAL,
+    target TEXT GENERATED ALWAYS AS (record ->> '$.target') VIRTUAL,
+    locality TEXT GENERATED ALWAYS AS (record ->> '$.locality') VIRTUAL,
+    route TEXT GENERATED ALWAYS AS (record ->> '$.route') VIRTUAL,
+    cost_usd REAL GENERATED ALWAYS AS (record ->> '$.cost_usd') VIRTUAL
+) STRICT;
+CREATE INDEX records_by_request ON records (request_id);
+CREATE TABLE profiles (name TEXT PRIMARY KEY, profile TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE anchor (id INTEGER PRIMARY KEY CHECK (id = 0), seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
+";
+
+/// Opens the file for writing and makes it and its folder where they are not there, for their owner alone.
+pub(super) fn open(path: &Path, is_synced: bool) -> Result<Connection, LedgerError> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    // SQLite would make it readable for others, and gives its log the mode of the file.
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    let mut connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
+    connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
+    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY;")?;
+    connection.pragma_update(None, "synchronous", if is_synced { "FULL" } else { "NORMAL" })?;
+    match sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)? {
+        SCHEMA_VERSION => Ok(connection),
+        found => Err(LedgerError::Newer { found, known: SCHEMA_VERSION }),
+    }
+}
+
+/// Opens a file that is there for reading.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
+    let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+    connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
+    match sqlite::version(&connection)? {
+        SCHEMA_VERSION => Ok(connection),
+        found => Err(LedgerError::Newer { found, known: SCHEMA_VERSION }),
+    }
+}
+
+/// A connection is used by one thread at a time.
+fn flags(access: OpenFlags) -> OpenFlags {
+    access | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}

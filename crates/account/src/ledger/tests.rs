@@ -1,0 +1,370 @@
+//! What is written is read again, edits are found, and what cannot be written harms nobody.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::{
+    Facts, Latency, Locality, Outcome, Plan, PolicyDocument, Prediction, Price, RouteDocument, TargetFacts, TargetId,
+    TargetProfile, TargetState,
+};
+use rusqlite::Connection;
+
+use super::*;
+use crate::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Settlement, StageTimes, Tokens};
+
+const BEGUN_MS: u64 = 1_760_000_000_000;
+
+fn limits() -> LedgerLimits {
+    LedgerLimits { flush_every: Duration::from_millis(5), ..LedgerLimits::default() }
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("ledger/ledger.sqlite3")
+    }
+
+    fn reader(&self) -> LedgerReader {
+        LedgerReader::open(&self.file()).unwrap()
+    }
+
+    fn edit(&self, sql: &str) {
+        Connection::open(self.file()).unwrap().execute_batch(sql).unwrap();
+    }
+
+    fn faults(&self) -> Vec<String> {
+        self.reader().verify(&[]).unwrap().faults.iter().map(ToString::to_string).collect()
+    }
+}
+
+fn id(text: &str) -> TargetId {
+    TargetId::new(text).unwrap()
+}
+
+fn targets() -> Arc<Vec<TargetFacts>> {
+    let mut cloud = TargetProfile::new(id("cloud/large"), Locality::Cloud);
+    cloud.price = Some(Price { input_usd_per_mtok: 3.0, cached_input_usd_per_mtok: 0.3, output_usd_per_mtok: 15.0 });
+    (cloud.region, cloud.tags, cloud.context_tokens) = (Some("eu".to_owned()), vec!["fast".to_owned()], Some(128_000));
+    cloud.capabilities.vision = false;
+    let mut cloud = TargetFacts::new(Arc::new(cloud), TargetState::Ready);
+    let prediction = |mean, spread| Prediction { mean, spread };
+    cloud.latency = Some(Latency { ttft_ms: prediction(300.5, 20.25), tokens_per_s: prediction(80.0, 5.0) });
+    let local = TargetProfile::new(id("local/small"), Locality::Device);
+    let mut local = TargetFacts::new(Arc::new(local), TargetState::Loading);
+    (local.queue_depth, local.prompt_tokens) = (Some(2), Some(12));
+    Arc::new(vec![local, cloud])
+}
+
+fn plan(facts: &Facts, targets: &[TargetFacts]) -> Arc<Plan> {
+    let routes = vec![RouteDocument { id: Some("rest".to_owned()), ..RouteDocument::default() }];
+    let document = PolicyDocument { version: Some(1), routes, ..PolicyDocument::default() };
+    let policy = policy::Policy::compile(&document).unwrap();
+    Arc::new(policy::decide(&policy, facts, targets).unwrap())
+}
+
+fn attempt(target: &str, outcome: Outcome, cost_usd: Option<f64>) -> AttemptMade {
+    AttemptMade {
+        target: id(target),
+        locality: if target.starts_with("local/") { Locality::Device } else { Locality::Cloud },
+        outcome,
+        begun_after: Duration::from_micros(250),
+        duration: Duration::from_millis(90),
+        time_to_first_token: Some(Duration::from_millis(30)),
+        tokens: cost_usd.map(|_| Tokens { input: 100, cached: 20, output: 30, is_estimated: false }),
+        price: None,
+        cost_usd,
+        sent_bytes: 512,
+        skipped_events: 0,
+        is_hedge: false,
+    }
+}
+
+/// The `n`th exchange: one answered in the cloud after a failure on the device, `n` seconds after the first.
+fn settlement(n: u64) -> Settlement {
+    let (targets, facts) = (targets(), Arc::new(Facts::default()));
+    let mut settlement = Settlement {
+        stream: true,
+        decided: Some(Decided { plan: plan(&facts, &targets), facts, targets, policy_hash: "abc".into() }),
+        target: Some((id("cloud/large"), Locality::Cloud)),
+        outcome: RequestOutcome::Answered,
+        duration: Duration::from_millis(100 + n),
+        stages: StageTimes { decide: Some(Duration::from_nanos(4_321)), ..StageTimes::default() },
+        time_to_first_token: Some(Duration::from_millis(40)),
+        tokens: Some(Tokens { input: 100, cached: 20, output: 30, is_estimated: false }),
+        request_bytes: 500,
+        response_bytes: 900,
+        reference: Some((id("cloud/dear"), Price { input_usd_per_mtok: 10.0, ..Price::FREE })),
+        attempts: vec![
+            attempt("local/small", Outcome::Status(500), None),
+            attempt("cloud/large", Outcome::Answered, Some(0.0004)),
+        ],
+        ..Settlement::begun(ExchangeKind::Request, format!("req_{n}"), BEGUN_MS + n * 1000)
+    };
+    settlement.add_up();
+    settlement
+}
+
+fn written(folder: &Folder, settlements: impl IntoIterator<Item = Settlement>) {
+    let ledger = Ledger::open(&folder.file(), limits()).unwrap();
+    for settlement in settlements {
+        ledger.settled(settlement);
+        // Each in a transaction of its own or a few together, as it comes.
+    }
+    assert!(ledger.flush());
+    assert_eq!(ledger.health().waiting, 0);
+}
+
+#[test]
+fn what_is_settled_is_read_again_with_all_that_it_was_decided_by() {
+    let folder = Folder::new();
+    let one = settlement(1);
+    let decided = one.decided.clone().unwrap();
+    written(&folder, [one]);
+    let reader = folder.reader();
+    let Receipt { newest, earlier } = reader.receipt("req_1").unwrap().unwrap();
+    assert!(earlier.is_empty() && reader.receipt("req_2").unwrap().is_none());
+    assert_eq!(newest.head, reader.head().unwrap());
+    assert_eq!(newest.head.seq, 1);
+    assert_eq!(Head::parse(&newest.head.to_string()), Some(newest.head));
+    let record = newest.record;
+    assert_eq!((record.at_ms, record.duration_ms), (BEGUN_MS + 1101, 101.0));
+    assert_eq!((record.decide_ms, record.ttft_ms), (Some(0.004), Some(40.0)));
+    assert_eq!((&*record.outcome, record.target.as_deref()), ("answered", Some("cloud/large")));
+    assert_eq!(record.cost_usd, Some(0.0004));
+    // 100 tokens at 10 dollars a million, 20 of them cached and free.
+    assert!((record.cost_avoided_usd.unwrap() - 0.0004).abs() < 1e-12);
+    assert_eq!(record.left_device(), ("text", 512));
+    let failed = &record.attempts[0];
+    assert_eq!((&*failed.outcome, failed.status, failed.cost_usd), ("server_error", Some(500), None));
+    let decision = record.decision.unwrap();
+    assert_eq!((&*decision.policy, &*decision.reason), ("abc", "rule=rest"));
+    assert_eq!(decision.placement, ["device", "network", "cloud"]);
+    assert_eq!(decision.facts.facts(), (Facts::clone(&decided.facts), vec![]));
+    assert_eq!(reader.targets(&decision.targets).unwrap(), (decided.targets.to_vec(), 0));
+}
+
+#[test]
+fn an_id_that_comes_again_stands_for_the_newest_and_the_others_are_told() {
+    let folder = Folder::new();
+    let named = |n, kind| Settlement { request_id: "mine".to_owned(), kind, ..settlement(n) };
+    let comparison = named(3, ExchangeKind::Comparison);
+    written(&folder, [named(1, ExchangeKind::Request), named(2, ExchangeKind::Outbox), comparison]);
+    let receipt = folder.reader().receipt("mine").unwrap().unwrap();
+    assert_eq!((&*receipt.newest.record.kind, receipt.newest.head.seq), ("outbox", 2));
+    assert_eq!(receipt.earlier.iter().map(|row| row.head.seq).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn queries_find_by_time_target_route_outcome_and_kind() {
+    let folder = Folder::new();
+    let other = |n| Settlement { outcome: RequestOutcome::NoTarget, target: None, decided: None, ..settlement(n) };
+    written(&folder, (1..=2000).map(|n| if n % 10 == 0 { other(n) } else { settlement(n) }));
+    let reader = folder.reader();
+    let seqs = |filter: &Filter| reader.rows(filter).unwrap().iter().map(|row| row.head.seq).collect::<Vec<_>>();
+    let all = Filter::default();
+    assert_eq!(seqs(&all).len(), 2000);
+    assert_eq!(seqs(&Filter { newest: Some(3), ..all.clone() }), [1998, 1999, 2000]);
+    assert_eq!(seqs(&Filter { after_seq: Some(1998), ..all.clone() }), [1999, 2000]);
+    // Settled after 100 ms and one more for each.
+    let between = Filter { since_ms: Some(BEGUN_MS + 1_500_000), until_ms: Some(BEGUN_MS + 1_502_000), ..all.clone() };
+    assert_eq!(seqs(&between), [1499, 1500]);
+    let of = |target: &str| seqs(&Filter { target: Some(target.to_owned()), ..all.clone() }).len();
+    assert_eq!((of("cloud/large"), of("none"), of("local/small")), (1800, 200, 0));
+    assert_eq!(seqs(&Filter { outcome: Some("no_target".to_owned()), ..all.clone() }).len(), 200);
+    assert_eq!(seqs(&Filter { route: Some("rest".to_owned()), ..all.clone() }).len(), 1800);
+    assert_eq!(seqs(&Filter { kind: Some("outbox".to_owned()), ..all }).len(), 0);
+}
+
+#[test]
+fn a_summary_adds_up_what_is_known_and_counts_what_is_not() {
+    let folder = Folder::new();
+    let local = |n| {
+        let attempts = vec![attempt("local/small", Outcome::Answered, Some(0.0))];
+        let mut local = Settlement { target: Some((id("local/small"), Locality::Device)), attempts, ..settlement(n) };
+        local.add_up();
+        local
+    };
+    let unknown = Settlement { cost_usd: None, cost_avoided_usd: None, ..settlement(4) };
+    let hit = Settlement { cache: CacheUse::Hit, attempts: vec![], cost_usd: Some(0.0), ..settlement(5) };
+    let mut hedged = settlement(6);
+    hedged.attempts.push(AttemptMade { is_hedge: true, ..attempt("cloud/large", Outcome::HedgeLost, Some(0.01)) });
+    let compared = Settlement { kind: ExchangeKind::Comparison, ..settlement(7) };
+    let nobody = Settlement { outcome: RequestOutcome::NoTarget, target: None, attempts: vec![], ..settlement(8) };
+    let nobody = Settlement { cost_usd: None, cost_avoided_usd: None, tokens: None, ..nobody };
+    written(&folder, [local(1), local(2), settlement(3), unknown, hit, hedged, compared, nobody]);
+    let summary = folder.reader().summary(&Filter::default()).unwrap();
+    assert_eq!((summary.requests, summary.answered, summary.stayed), (7, 6, 3));
+    assert_eq!(summary.stayed_share(), Some(0.5));
+    assert_eq!((summary.cost_unknown, summary.cost_avoided_known), (1, 5));
+    assert!((summary.cost_usd - 0.0008).abs() < 1e-12, "{}", summary.cost_usd);
+    assert_eq!((summary.lost_hedges_usd, summary.comparisons), (0.01, (1, 0.0004)));
+    let small = &summary.targets["local/small"];
+    assert_eq!((small.requests, small.tokens, small.ttft_ms.len()), (2, (200, 60), 2));
+    assert_eq!(small.duration_ms, [101.0, 102.0]);
+    assert_eq!(folder.reader().spent("comparison", BEGUN_MS).unwrap(), Spent { count: 1, usd: 0.0004 });
+}
+
+#[test]
+fn whatever_is_done_to_a_record_is_found() {
+    let check = |sql: &str, expected: &[&str]| {
+        let folder = Folder::new();
+        written(&folder, (1..=20).map(settlement));
+        assert_eq!(folder.faults(), [""; 0], "whole before {sql}");
+        folder.edit(sql);
+        assert_eq!(folder.faults(), expected, "{sql}");
+    };
+    check("UPDATE records SET record = replace(record, '0.0004', '0.0001') WHERE seq = 7", &["record 7 was edited"]);
+    check("UPDATE records SET hash = zeroblob(32) WHERE seq = 20", &["record 20 was edited"]);
+    check("UPDATE records SET hash = zeroblob(3) WHERE seq = 20", &["record 20 was edited"]);
+    check("DELETE FROM records WHERE seq = 1", &["record 1 was removed"]);
+    check("DELETE FROM records WHERE seq BETWEEN 4 AND 6", &["records 4 to 6 were removed"]);
+    check(
+        "DELETE FROM records WHERE seq = 5; UPDATE records SET seq = -seq WHERE seq > 5;
+         UPDATE records SET seq = -seq - 1 WHERE seq < 0",
+        &["record 5 was edited"],
+    );
+    let swap = "UPDATE records SET seq = 0 WHERE seq = 8; UPDATE records SET seq = 8 WHERE seq = 9;
+                UPDATE records SET seq = 9 WHERE seq = 0";
+    check(
+        swap,
+        &[
+            "record 8 was moved: it followed what is now record 9",
+            "record 9 was moved: it followed what is now record 7",
+            "record 10 was moved: it followed what is now record 8",
+        ],
+    );
+}
+
+#[test]
+fn a_profile_that_was_edited_is_found() {
+    let folder = Folder::new();
+    written(&folder, [settlement(1)]);
+    folder.edit("UPDATE profiles SET profile = replace(profile, '0.3', '0.2')");
+    let faults = folder.faults();
+    assert!(matches!(&faults[..], [fault] if fault.ends_with("of a target was edited")), "{faults:?}");
+}
+
+#[test]
+fn a_tail_that_is_cut_off_or_written_anew_is_found_by_a_head_that_is_known() {
+    let folder = Folder::new();
+    written(&folder, (1..=9).map(settlement));
+    let known = folder.reader().head().unwrap();
+    assert_eq!(folder.reader().verify(&[known]).unwrap().faults, []);
+    folder.edit("DELETE FROM records WHERE seq > 6");
+    assert_eq!(folder.faults(), [""; 0]);
+    let fault = |seq, kind| Fault { seq, kind };
+    assert_eq!(folder.reader().verify(&[known]).unwrap().faults, [fault(7, FaultKind::Cut)]);
+    // Somebody goes on from there.
+    written(&folder, (20..=30).map(settlement));
+    assert_eq!(folder.faults(), [""; 0]);
+    assert_eq!(folder.reader().verify(&[known]).unwrap().faults, [fault(9, FaultKind::Rewritten)]);
+}
+
+#[test]
+fn what_is_too_old_or_too_much_goes_and_the_chain_goes_on() {
+    let folder = Folder::new();
+    written(&folder, (1..=1500).map(settlement));
+    // Looked for at the start, once for each thousand.
+    let hour = LedgerLimits { keep: Duration::from_secs(600), ..limits() };
+    let ledger = Ledger::open(&folder.file(), hour).unwrap();
+    ledger.settled(settlement(1700));
+    assert!(ledger.flush());
+    ledger.settled(settlement(1701));
+    assert!(ledger.flush());
+    drop(ledger);
+    let verified = folder.reader().verify(&[]).unwrap();
+    // Settled 600 s before the newest of each time it is looked, which is 1.8 s after its begin.
+    assert_eq!((verified.faults.len(), verified.head.seq, verified.anchor.seq), (0, 1502, 1101));
+    assert_eq!(verified.records, 1502 - 1101);
+
+    let small = LedgerLimits { bytes_max: 256 << 10, ..limits() };
+    let ledger = Ledger::open(&folder.file(), small).unwrap();
+    for n in 2000..6000 {
+        ledger.settled(settlement(n));
+        if n % 500 == 0 {
+            assert!(ledger.flush());
+        }
+    }
+    drop(ledger);
+    let (count, bytes) = folder.reader().size().unwrap();
+    assert!(count > 0 && bytes < 3 << 20, "{count} records in {bytes} bytes");
+    assert_eq!(folder.faults(), [""; 0]);
+    folder.edit("DELETE FROM anchor");
+    assert!(folder.faults()[0].ends_with("were removed"));
+}
+
+#[test]
+fn a_full_queue_loses_what_comes_and_counts_it() {
+    let folder = Folder::new();
+    let slow = LedgerLimits { queue_max: 10, flush_every: Duration::from_secs(3600), ..limits() };
+    let ledger = Ledger::open(&folder.file(), slow).unwrap();
+    for n in 0..15 {
+        ledger.settled(settlement(n));
+    }
+    assert!(!ledger.can_write());
+    assert_eq!(ledger.health().counts.overflowed, 5);
+    assert!(ledger.flush() && ledger.can_write());
+    drop(ledger);
+    assert_eq!(folder.reader().head().unwrap().seq, 10);
+}
+
+#[test]
+fn what_cannot_be_written_waits_and_is_written_when_that_has_passed() {
+    let folder = Folder::new();
+    let ledger = Ledger::open(&folder.file(), limits()).unwrap();
+    ledger.settled(settlement(1));
+    assert!(ledger.flush());
+    folder.edit("ALTER TABLE records RENAME TO away");
+    ledger.settled(settlement(2));
+    assert!(!ledger.flush(), "whoever waits is told");
+    assert!(!ledger.can_write());
+    let health = ledger.health();
+    assert!(health.failure.is_some_and(|failure| failure.contains("records")) && health.waiting == 1);
+    folder.edit("ALTER TABLE away RENAME TO records");
+    while ledger.health().failure.is_some() {
+        std::thread::yield_now();
+    }
+    assert!(ledger.can_write());
+    drop(ledger);
+    assert_eq!((folder.reader().head().unwrap().seq, folder.faults()), (2, vec![]));
+}
+
+#[test]
+fn several_gateways_may_write_to_one_file() {
+    let folder = Folder::new();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| written(&folder, (0..200).map(settlement)));
+        }
+    });
+    let verified = folder.reader().verify(&[]).unwrap();
+    assert_eq!((verified.records, verified.faults.len()), (600, 0));
+}
+
+#[test]
+fn the_file_is_its_owners_alone_and_one_of_a_newer_version_is_left_alone() {
+    let folder = Folder::new();
+    written(&folder, [settlement(1)]);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder.file()), mode(folder.file().parent().unwrap())), (0o600, 0o700));
+    folder.edit("PRAGMA user_version = 99");
+    let newer = Ledger::open(&folder.file(), limits()).err().map(|error| error.to_string());
+    assert_eq!(newer.as_deref(), Some("the ledger has schema version 99, and this version of Tidegate knows 1"));
+    assert!(LedgerReader::open(&folder.file()).is_err());
+}
+
+#[test]
+fn no_text_is_recorded_beside_names_of_closed_shape() {
+    let folder = Folder::new();
+    written(&folder, [settlement(1)]);
+    let json = folder.reader().rows(&Filter::default()).unwrap().remove(0).json;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "{}[]\":,._-/= ;".contains(c);
+    assert_eq!(json.chars().find(|c| !allowed(*c)), None, "{json}");
+}

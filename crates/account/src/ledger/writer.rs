@@ -1,0 +1,221 @@
+//! The thread that writes, and the handle by which it is told what.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+use tracing::{info, warn};
+
+use super::chain::Head;
+use super::profiles::Profiles;
+use super::queue::Queue;
+use super::record::Record;
+use super::retention::{head, purge, signed};
+use super::{LedgerError, LedgerLimits, schema};
+use crate::Settlement;
+
+/// How long a batch waits that could not be written.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// After so many records it is looked for what is over its limits.
+const PURGE_EVERY: usize = 512;
+/// How long whoever wants everything written waits at most.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+/// One record in so many that are lost is told of in the log.
+const TELL_LOST_EVERY: u64 = 10_000;
+
+/// What was written and what was not, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerCounts {
+    /// Records written.
+    pub written: u64,
+    /// Lost because the queue was full.
+    pub overflowed: u64,
+    /// Lost because they could not be written when the process ended.
+    pub failed: u64,
+}
+
+/// How the ledger fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerHealth {
+    /// Settled and not written yet.
+    pub waiting: u64,
+    /// Why nothing can be written; `None` while it can.
+    pub failure: Option<String>,
+    /// What was written.
+    pub counts: LedgerCounts,
+}
+
+#[derive(Default)]
+struct Counters {
+    written: AtomicU64,
+    overflowed: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// The ledger of this process. Dropping it writes what is queued.
+pub struct Ledger {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Ledger {
+    /// Opens the file, or makes it, and starts the thread.
+    ///
+    /// # Errors
+    /// [`LedgerError`] for a file that cannot be opened or is of a newer version.
+    pub fn open(path: &Path, limits: LedgerLimits) -> Result<Self, LedgerError> {
+        let connection = schema::open(path, limits.is_synced)?;
+        let (queue, counters) = (Arc::new(Queue::new(limits.queue_max)), Arc::new(Counters::default()));
+        let mut writer = Writer {
+            connection,
+            limits,
+            queue: Arc::clone(&queue),
+            counters: Arc::clone(&counters),
+            profiles: Profiles::default(),
+            json: Vec::new(),
+            since_purge: PURGE_EVERY,
+            is_failing: false,
+        };
+        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run())?;
+        Ok(Self { queue, counters, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands a settled exchange over without waiting; lost and counted where the queue is full.
+    pub fn settled(&self, settlement: Settlement) {
+        if !self.queue.push(settlement) {
+            let lost = self.counters.overflowed.fetch_add(1, Ordering::Relaxed);
+            if lost.is_multiple_of(TELL_LOST_EVERY) {
+                warn!(lost = lost + 1, "the ledger does not keep up; exchanges are not recorded");
+            }
+        }
+    }
+
+    /// Waits until what was handed over before is written; false where that cannot be now. Blocks.
+    #[must_use]
+    pub fn flush(&self) -> bool {
+        self.queue.flush(FLUSH_MAX)
+    }
+
+    /// Whether an exchange that were settled now would be written as far as is known.
+    #[must_use]
+    pub fn can_write(&self) -> bool {
+        self.queue.is_open()
+    }
+
+    /// How it fares.
+    #[must_use]
+    pub fn health(&self) -> LedgerHealth {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counters { written, overflowed, failed } = &*self.counters;
+        let (waiting, failure) = self.queue.waiting();
+        let counts = LedgerCounts { written: of(written), overflowed: of(overflowed), failed: of(failed) };
+        LedgerHealth { waiting, failure, counts }
+    }
+
+    /// Writes what is queued and ends the thread. What is handed over after that is lost and counted. Blocks.
+    pub fn close(&self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Fails only when the thread panicked, which was told.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    limits: LedgerLimits,
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    profiles: Profiles,
+    /// The record that is just being written.
+    json: Vec<u8>,
+    since_purge: usize,
+    is_failing: bool,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Also in a panic: nobody is to wait for what is not written any more, nor to believe that it is.
+        self.queue.close();
+        self.queue.failed("the thread that writes it has ended".to_owned());
+    }
+}
+
+impl Writer {
+    fn run(&mut self) {
+        let mut batch = Vec::new();
+        while self.queue.take(&mut batch, self.limits.flush_every) {
+            self.write(&batch);
+            self.queue.done(batch.len());
+            batch.clear();
+        }
+    }
+
+    /// Writes a batch, again and again until that succeeds or the process ends.
+    fn write(&mut self, batch: &[Settlement]) {
+        loop {
+            let committed = self.commit(batch);
+            self.profiles.settle(committed.is_ok());
+            let error = match committed {
+                Ok(()) => {
+                    self.counters.written.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                    if std::mem::take(&mut self.is_failing) {
+                        info!("the ledger is written again");
+                    }
+                    return;
+                }
+                Err(error) => error,
+            };
+            self.queue.failed(error.to_string());
+            if !std::mem::replace(&mut self.is_failing, true) {
+                warn!(error = %error, "the ledger cannot be written; it is tried again");
+            }
+            if !self.queue.pause(TRY_AGAIN) {
+                self.counters.failed.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                warn!(lost = batch.len(), "the ledger cannot be written; exchanges are not recorded");
+                return;
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: &[Settlement]) -> rusqlite::Result<()> {
+        // From the begin on, as another process may write to the file too.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Head { mut seq, mut hash } = head(&transaction)?;
+        let mut now_ms = 0;
+        {
+            let mut insert = transaction.prepare("INSERT INTO records (seq, record, hash) VALUES (?1, ?2, ?3)")?;
+            for settlement in batch {
+                let record = Record::of(settlement, &mut self.profiles);
+                now_ms = now_ms.max(record.at_ms);
+                self.json.clear();
+                serde_json::to_writer(&mut self.json, &record).map_err(|error| unwritable(error.to_string()))?;
+                let json = std::str::from_utf8(&self.json).map_err(|error| unwritable(error.to_string()))?;
+                (seq, hash) = (seq + 1, hash.then(json.as_bytes()));
+                insert.execute((signed(seq), json, hash.bytes()))?;
+            }
+        }
+        self.profiles.write(&transaction)?;
+        self.since_purge += batch.len();
+        if self.since_purge >= PURGE_EVERY {
+            let is_more = purge(&transaction, &self.limits, now_ms)?;
+            self.since_purge = if is_more { PURGE_EVERY } else { 0 };
+        }
+        transaction.commit()
+    }
+}
+
+fn unwritable(reason: String) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(reason.into())
+}

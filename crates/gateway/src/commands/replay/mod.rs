@@ -1,0 +1,101 @@
+//! `tidegate replay`: what would another policy have done with the requests that were recorded?
+//!
+//! Each is decided again from the facts it had and the targets as they were. What a conversation would have become under the other policy
+//! is not followed: its facts stay those that were recorded.
+
+mod difference;
+mod report;
+
+use std::collections::BTreeMap;
+
+use account::ledger::{Filter, LedgerReader, Record};
+use policy::{FACTS, Policy, decide};
+
+use crate::cli::ledger::ReplayArgs;
+use crate::config::Config;
+use crate::policies::{Context, load_file, with_stack};
+use difference::{Case, Difference};
+
+pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
+    let config = Config::load(args.config.as_deref())?;
+    let loaded = with_stack(|| load_file(Some(&args.policy), &Context::of(&config)))?;
+    let reader = super::ledger::open()?;
+    let now_ms = super::ledger::now_ms();
+    let since_ms = args.since.at_ms(now_ms);
+    let replayed = Replayed::of(&reader, &loaded.policy, since_ms, now_ms, args.list)?;
+    let name = args.policy.display().to_string();
+    if args.json { report::json(&replayed, &name) } else { report::print(&replayed, &name) }
+}
+
+/// What came of deciding again.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Replayed {
+    /// Requests that were decided again.
+    pub requests: u64,
+    /// From when on, and until when; Unix time in milliseconds.
+    pub between_ms: (u64, u64),
+    /// Requests without a decision in their record, which were not.
+    pub undecided: u64,
+    /// Requests of which a target as it was cannot be read any more, which were not.
+    pub unreadable: u64,
+    /// Requests with facts that this version does not know: decided without them.
+    pub unknown_facts: u64,
+    /// Their names.
+    pub unknown_names: BTreeMap<String, u64>,
+    /// Requests that are older than a fact which the policy reads and which is never absent: decided with its default.
+    pub older: u64,
+    /// What differs.
+    pub difference: Difference,
+}
+
+impl Replayed {
+    fn of(reader: &LedgerReader, policy: &Policy, since_ms: u64, now_ms: u64, list_max: usize) -> anyhow::Result<Self> {
+        let filter = Filter { since_ms: Some(since_ms), kind: Some("request".to_owned()), ..Filter::default() };
+        let never_absent = |fact: &&policy::Fact| fact.when_absent.is_empty() && !fact.is_of_target();
+        let needed: Vec<_> = FACTS.iter().filter(never_absent).filter(|fact| policy.reads(fact.name)).collect();
+        let mut replayed = Self { between_ms: (now_ms, now_ms), ..Self::default() };
+        let mut failed = None;
+        reader.each(&filter, |row| {
+            replayed.between_ms.0 = replayed.between_ms.0.min(row.record.at_ms);
+            failed = replayed.decide_again(reader, policy, &needed, &row.record, list_max).err();
+            failed.is_none()
+        })?;
+        failed.map_or(Ok(replayed), |error| Err(error.into()))
+    }
+
+    fn decide_again(
+        &mut self,
+        reader: &LedgerReader,
+        policy: &Policy,
+        needed: &[&policy::Fact],
+        record: &Record<'_>,
+        list_max: usize,
+    ) -> Result<(), account::ledger::LedgerError> {
+        let Some(decision) = &record.decision else {
+            self.undecided += 1;
+            return Ok(());
+        };
+        let (targets, unread) = reader.targets(&decision.targets)?;
+        if unread > 0 {
+            self.unreadable += 1;
+            return Ok(());
+        }
+        let (facts, unknown) = decision.facts.facts();
+        self.unknown_facts += u64::from(!unknown.is_empty());
+        for name in unknown {
+            *self.unknown_names.entry(name).or_default() += 1;
+        }
+        self.older += u64::from(needed.iter().any(|fact| !decision.facts.is_recorded(fact.name)));
+        self.requests += 1;
+        let decided = decide(policy, &facts, &targets);
+        self.difference.add(&Case { record, decision, targets: &targets, decided: &decided }, list_max);
+        Ok(())
+    }
+
+    /// How many times what was seen goes into a week.
+    pub(crate) fn weeks(&self) -> f64 {
+        const WEEK_MS: f64 = 7.0 * 86_400_000.0;
+        let (from, until) = self.between_ms;
+        WEEK_MS / (until.saturating_sub(from).max(1) as f64)
+    }
+}
