@@ -100,6 +100,9 @@ async fn show(gateway: &Gateway) {
     if let Some(learning) = &gateway.learning {
         gateway.metrics.show_labels(learning.store().counts());
     }
+    if let Ok(recording) = &gateway.recording {
+        gateway.metrics.show_ledger(&recording.health());
+    }
     if let Ok(outbox) = &gateway.outbox {
         outbox.show(&gateway.metrics);
     }

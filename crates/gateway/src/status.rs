@@ -223,7 +223,7 @@ impl LedgerReadiness {
                 return Self { state, required, reason: Some(reason.clone()), ..Self::default() };
             }
         };
-        let LedgerHealth { waiting, failure, counts } = recording.health();
+        let LedgerHealth { waiting, failure, counts, .. } = recording.health();
         Self {
             state: if recording.ledger.can_write() { "ready" } else { "failing" }.to_owned(),
             required,

@@ -21,6 +21,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     waiting: Vec<Settlement>,
+    /// Since when the oldest of them waits, and the oldest of those that are being written.
+    since: [Option<Instant>; 2],
     /// The writer sleeps until something comes.
     is_idle: bool,
     /// Somebody waits for what is here.
@@ -44,6 +46,9 @@ impl Queue {
         let mut state = self.lock();
         if state.is_closed || state.waiting.len() >= self.limit {
             return false;
+        }
+        if state.waiting.is_empty() {
+            state.since[0] = Some(Instant::now());
         }
         state.waiting.push(settlement);
         state.taken += 1;
@@ -71,10 +76,12 @@ impl Queue {
             state = self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.is_wanted = false;
+        state.since[1] = state.since[0].take();
         if state.waiting.len() <= BATCH_MAX {
             std::mem::swap(&mut state.waiting, batch);
         } else {
             batch.extend(state.waiting.drain(..BATCH_MAX));
+            state.since[0] = state.since[1];
         }
         !batch.is_empty()
     }
@@ -83,7 +90,7 @@ impl Queue {
     pub(super) fn done(&self, count: usize) {
         let mut state = self.lock();
         state.done += count as u64;
-        state.failure = None;
+        (state.failure, state.since[1]) = (None, None);
         self.written.notify_all();
     }
 
@@ -130,10 +137,12 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// How many are not written yet, and why where that has a reason.
-    pub(super) fn waiting(&self) -> (u64, Option<String>) {
+    /// How many are not written yet, how long the oldest waits, and why where that has a reason.
+    pub(super) fn waiting(&self) -> (u64, Duration, Option<String>) {
         let state = self.lock();
-        (state.taken - state.done, state.failure.clone())
+        let [next, written] = state.since;
+        let lag = written.or(next).map_or(Duration::ZERO, |since| since.elapsed());
+        (state.taken - state.done, lag, state.failure.clone())
     }
 
     /// Whether another one would be taken in and can be written as far as is known.

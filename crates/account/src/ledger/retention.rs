@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use super::LedgerLimits;
 use super::chain::{Hash, Head};
 
-/// Records removed in one transaction at most.
-const CHUNK: u64 = 1000;
+/// Records removed in one transaction at most; more than are written in one.
+const CHUNK: u64 = 2000;
 
 /// Removes some of the records that are over a limit; whether there may be more.
 pub(super) fn purge(transaction: &Transaction<'_>, limits: &LedgerLimits, now_ms: u64) -> rusqlite::Result<bool> {
@@ -17,16 +17,21 @@ pub(super) fn purge(transaction: &Transaction<'_>, limits: &LedgerLimits, now_ms
     let last: Option<i64> = if first_ms < signed(kept_from) {
         let too_old = format!("SELECT max(seq) FROM ({oldest}) WHERE at_ms < ?2");
         transaction.query_row(&too_old, (signed(CHUNK), signed(kept_from)), |row| row.get(0))?
-    } else if bytes(transaction)? > limits.bytes_max {
-        transaction.query_row(&format!("SELECT max(seq) FROM ({oldest})"), [signed(CHUNK)], |row| row.get(0))?
+    } else if let Some(over) = bytes(transaction)?.checked_sub(limits.bytes_max).filter(|over| *over > 0) {
+        let (first, last) = (anchor(transaction)?.seq, head(transaction)?.seq);
+        let (count, size) = (last.saturating_sub(first), over + limits.bytes_max);
+        // As many as take what is too much, and a few so that not every look finds some. Never the newest.
+        let least = over.saturating_mul(count) / size.max(1) + count / 20 + 1;
+        let removed = least.min(CHUNK).min(count.saturating_sub(1));
+        (removed > 0).then(|| signed(first + removed))
     } else {
         None
     };
     let Some(last) = last else { return Ok(false) };
-    let anchor = "INSERT OR REPLACE INTO anchor (id, seq, hash) SELECT 0, seq, hash FROM records WHERE seq = ?1";
-    transaction.execute(anchor, [last])?;
-    transaction.execute("DELETE FROM records WHERE seq <= ?1", [last])?;
-    Ok(true)
+    let remember = "INSERT OR REPLACE INTO anchor (id, seq, hash) SELECT 0, seq, hash FROM records WHERE seq = ?1";
+    transaction.execute(remember, [last])?;
+    let removed = transaction.execute("DELETE FROM records WHERE seq <= ?1", [last])?;
+    Ok(removed > 0)
 }
 
 /// Bytes in use.

@@ -42,6 +42,8 @@ pub struct LedgerCounts {
 pub struct LedgerHealth {
     /// Settled and not written yet.
     pub waiting: u64,
+    /// How long the oldest of them waits.
+    pub lag: Duration,
     /// Why nothing can be written; `None` while it can.
     pub failure: Option<String>,
     /// What was written.
@@ -111,9 +113,9 @@ impl Ledger {
     pub fn health(&self) -> LedgerHealth {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Counters { written, overflowed, failed } = &*self.counters;
-        let (waiting, failure) = self.queue.waiting();
+        let (waiting, lag, failure) = self.queue.waiting();
         let counts = LedgerCounts { written: of(written), overflowed: of(overflowed), failed: of(failed) };
-        LedgerHealth { waiting, failure, counts }
+        LedgerHealth { waiting, lag, failure, counts }
     }
 
     /// Writes what is queued and ends the thread. What is handed over after that is lost and counted. Blocks.
@@ -162,8 +164,9 @@ impl Writer {
         }
     }
 
-    /// Writes a batch, again and again until that succeeds or the process ends.
+    /// Writes a batch, again and again until that succeeds, or once more when the process ends.
     fn write(&mut self, batch: &[Settlement]) {
+        let mut is_last = false;
         loop {
             let committed = self.commit(batch);
             self.profiles.settle(committed.is_ok());
@@ -181,11 +184,12 @@ impl Writer {
             if !std::mem::replace(&mut self.is_failing, true) {
                 warn!(error = %error, "the ledger cannot be written; it is tried again");
             }
-            if !self.queue.pause(TRY_AGAIN) {
+            if is_last {
                 self.counters.failed.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 warn!(lost = batch.len(), "the ledger cannot be written; exchanges are not recorded");
                 return;
             }
+            is_last = !self.queue.pause(TRY_AGAIN);
         }
     }
 

@@ -10,6 +10,7 @@ mod health;
 mod known;
 mod labels;
 mod learning;
+mod ledger;
 mod outbox;
 mod policy;
 mod process;
@@ -50,6 +51,7 @@ pub const TABLE: &[Area] = &[
     outbox::AREA,
     responses::AREA,
     learning::AREA,
+    ledger::AREA,
     process::AREA,
 ];
 
@@ -77,6 +79,7 @@ struct All {
     outbox: outbox::Families,
     responses: responses::Families,
     learning: learning::Families,
+    ledger: ledger::Families,
     process: process::Families,
 }
 
@@ -99,6 +102,7 @@ impl Metrics {
             outbox: outbox::Families::register(&registering)?,
             responses: responses::Families::register(&registering)?,
             learning: learning::Families::register(&registering)?,
+            ledger: ledger::Families::register(&registering)?,
             process: process::Families::register(&registering, version)?,
             #[cfg(test)]
             names: registering.names.into_inner().unwrap_or_default(),

@@ -73,7 +73,10 @@ fn tail(reader: &LedgerReader, count: u64, follow: bool) -> anyhow::Result<()> {
     let rows = reader.rows(&Filter { newest: Some(count), ..Filter::default() })?;
     list::table(&rows);
     let mut seen = rows.last().map_or(reader.head()?, |row| row.head).seq;
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         std::thread::sleep(LOOK);
         let rows = reader.rows(&Filter { after_seq: Some(seen), ..Filter::default() })?;
         for row in &rows {
@@ -81,7 +84,6 @@ fn tail(reader: &LedgerReader, count: u64, follow: bool) -> anyhow::Result<()> {
         }
         seen = rows.last().map_or(seen, |row| row.head.seq);
     }
-    Ok(())
 }
 
 fn export(reader: &LedgerReader, out: &Path, filter: &Filter) -> anyhow::Result<()> {

@@ -26,7 +26,10 @@ pub(super) fn print(summary: &Summary, as_json: bool) -> anyhow::Result<()> {
     say!("cost            ${:.6}{unknown}", summary.cost_usd);
     match summary.cost_avoided_known {
         0 => say!("cost avoided    not known: no `reference` with a known price in the policy"),
-        known => say!("cost avoided    ${:.6}, of {known} answers", summary.cost_avoided_usd),
+        known => {
+            let sign = if summary.cost_avoided_usd < 0.0 { "-" } else { "" };
+            say!("cost avoided    {sign}${:.6}, of {known} answers", summary.cost_avoided_usd.abs());
+        }
     }
     if summary.lost_hedges_usd > 0.0 {
         say!("lost hedges     ${:.6}, estimated", summary.lost_hedges_usd);

@@ -11,7 +11,10 @@ const LOCALITIES: [(&str, &str); 4] =
 pub(super) fn print(replayed: &Replayed, policy: &str) -> anyhow::Result<()> {
     let Replayed { requests, difference, .. } = replayed;
     if *requests == 0 {
-        say!("no request to decide again{}", left_aside(replayed));
+        say!("no request to decide again");
+        for note in left_aside(replayed) {
+            say!("{note}");
+        }
         return Ok(());
     }
     let share = |count: u64| 100.0 * count as f64 / *requests as f64;
@@ -25,7 +28,9 @@ pub(super) fn print(replayed: &Replayed, policy: &str) -> anyhow::Result<()> {
     }
     let week = replayed.weeks();
     let (then, now) = difference.cost_usd;
+    let days = 7.0 / week;
     say!("cost a week            ${:.4} -> ${:.4} ({:+.4})", then * week, now * week, (now - then) * week);
+    say!("  from {days:.2} days of requests");
     if difference.cost_unknown > 0 {
         say!("  without {} requests of unknown cost", difference.cost_unknown);
     }
@@ -42,9 +47,9 @@ pub(super) fn print(replayed: &Replayed, policy: &str) -> anyhow::Result<()> {
     for (target, (then, now)) in &difference.targets {
         say!("{target:width$}  {then:>8}  {now:>8}");
     }
-    let aside = left_aside(replayed);
-    if !aside.is_empty() {
-        say!("\nnote{aside}");
+    say!();
+    for note in left_aside(replayed) {
+        say!("{note}");
     }
     if !difference.changed.is_empty() {
         say!("\nchanged (the first {}):", difference.changed.len());
@@ -74,14 +79,14 @@ fn headline(replayed: &Replayed) -> String {
 }
 
 /// What could not be decided again, or only in part.
-fn left_aside(replayed: &Replayed) -> String {
+fn left_aside(replayed: &Replayed) -> Vec<String> {
     let notes = [
         (replayed.undecided, "had no decision: they were refused before one"),
         (replayed.unreadable, "had targets that this version cannot read"),
         (replayed.unknown_facts, "had facts that this version does not know, and were decided without them"),
         (replayed.older, "are older than facts that the policy reads, and were decided with their defaults"),
     ];
-    notes.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("; {count} {what}")).collect()
+    notes.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
 }
 
 pub(super) fn json(replayed: &Replayed, policy: &str) -> anyhow::Result<()> {

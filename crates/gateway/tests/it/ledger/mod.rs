@@ -158,9 +158,13 @@ async fn a_ledger_that_cannot_be_written_is_told_and_harms_only_where_it_is_dema
         edit(gateway.home(), "ALTER TABLE away RENAME TO records");
         status_when(&gateway, "ready", |status| status["ledger"]["state"] == json!("ready")).await;
         assert_eq!(Reply::of(chat(&gateway, &hello())).await.status, 200);
-        let waiting = |status: &Value| status["ledger"]["waiting"] == json!(0);
-        let status = status_when(&gateway, "written", waiting).await;
-        assert_eq!((&status["ledger"]["lost"], &status["ledger"]["written"]), (&json!(0), &json!(4)));
+        let written = |status: &Value| status["ledger"]["written"] == json!(4);
+        let status = status_when(&gateway, "written", written).await;
+        // Also what was refused.
+        assert_eq!((&status["ledger"]["lost"], &status["ledger"]["waiting"]), (&json!(0), &json!(0)));
+        assert_eq!(gateway.metric("tidegate_ledger_up", &[]).await, Some(1.0));
+        let records = gateway.metric("tidegate_ledger_records_total", &[("result", "written")]).await;
+        assert_eq!(records, Some(4.0));
     }
 }
 
