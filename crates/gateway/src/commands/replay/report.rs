@@ -47,7 +47,7 @@ pub(super) fn print(replayed: &Replayed, policy: &str) -> anyhow::Result<()> {
     for (target, (then, now)) in &difference.targets {
         say!("{target:width$}  {then:>8}  {now:>8}");
     }
-    say!();
+    say!("");
     for note in left_aside(replayed) {
         say!("{note}");
     }
