@@ -26,6 +26,7 @@ pub(crate) struct Status {
     pub policy: PolicyReadiness,
     pub classifier: ClassifierReadiness,
     pub network: NetworkReadiness,
+    #[serde(default)]
     pub ledger: LedgerReadiness,
     /// What is being fetched, and how far it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
