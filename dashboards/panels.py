@@ -108,6 +108,10 @@ OVERVIEW = ("overview", "Tidegate: overview", "Traffic, success, times, where an
         lines("Answers kept", "short", (f"sum({series('tidegate_cache_entries')})", "in memory")),
         lines("Answers kept, bytes", "bytes", (f"sum({series('tidegate_cache_bytes')})", "in memory")),
     ]),
+    ("Ledger", [
+        lines("Ledger, records by what became of them", "short", (rate("tidegate_ledger_records_total", by="result"), "{{result}}")),
+        lines("Ledger, lag", "s", (f"max by (instance) ({series('tidegate_ledger_lag_seconds')})", "{{instance}}"), about="Age of the oldest record that is not on disk yet."),
+    ]),
     ("Network and targets", [
         states("Network", (f"max by (state) ({series('tidegate_connectivity_state')})", "{{state}}"), about="As far as cloud targets are concerned."),
         states("Breakers that are not closed", (f"""max by (target) ({series('tidegate_breaker_state', 'state!="closed"')})""", "{{target}}")),
