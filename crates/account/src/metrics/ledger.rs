@@ -46,12 +46,10 @@ pub(super) struct Families {
 
 impl Families {
     pub(super) fn register(of: &Registering<'_>) -> prometheus::Result<Self> {
-        Ok(Self {
-            up: of.family(&UP)?,
-            records: of.family(&RECORDS)?,
-            waiting: of.family(&WAITING)?,
-            lag: of.family(&LAG)?,
-        })
+        let up: Gauges = of.family(&UP)?;
+        // Shown by `only`, where there is a ledger.
+        up.hide();
+        Ok(Self { up, records: of.family(&RECORDS)?, waiting: of.family(&WAITING)?, lag: of.family(&LAG)? })
     }
 }
 
@@ -60,7 +58,7 @@ impl Metrics {
     pub fn show_ledger(&self, health: &LedgerHealth) {
         let LedgerHealth { waiting, lag, failure, counts } = health;
         let families = &self.0.ledger;
-        families.up.of([]).set(i64::from(failure.is_none()));
+        families.up.only(&[]).set(i64::from(failure.is_none()));
         families.waiting.of([]).set(signed(*waiting));
         families.lag.of([]).set(lag.as_secs_f64());
         let results = [("written", counts.written), ("overflowed", counts.overflowed), ("failed", counts.failed)];
