@@ -57,7 +57,7 @@ pub struct Record<'a> {
     pub request_bytes: u64,
     /// Bytes of the body of the response that were written to the caller.
     pub response_bytes: u64,
-    /// `none`, `stored`, `hit` or `coalesced`.
+    /// A word of [`crate::CacheUse`].
     pub cache: Cow<'a, str>,
     /// What the answer cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]

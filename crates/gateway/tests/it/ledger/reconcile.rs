@@ -1,7 +1,7 @@
 //! Many mixed requests at once: what the upstreams saw, the ledger, the receipts and the metrics agree on requests, attempts, tokens and
 //! cost.
 //!
-//! By hand: `TIDEGATE_RECONCILE=5000 cargo test --release -p gateway --test it ledger::reconcile`.
+//! By hand: `TIDEGATE_RECONCILE=5000 cargo test -p gateway --test it ledger::reconcile`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ routes:
   - {id: hedge, when: '"hedge" in request.tags', candidates: [cloud/c, cloud/b], objective: in_order, limits: {hedge_after_ms: 5}}
   - {id: cancel, when: '"cancel" in request.tags', candidates: [cloud/d], objective: in_order}
   - {id: nobody, when: '"nobody" in request.tags', candidates: [cloud/b], require: target.input_usd_per_mtok > 100.0}
+  - {id: cache, when: '"cache" in request.tags', candidates: [cloud/b], cache: {ttl_s: 3600}}
   - {id: success, candidates: [cloud/b]}
 "#;
 const USAGE: Usage = Usage { prompt_tokens: 1234, completion_tokens: 56, cached_tokens: 234 };
@@ -86,8 +87,12 @@ async fn what_upstreams_ledger_receipts_and_metrics_say_is_the_same() {
 }
 
 async fn ask(client: &reqwest::Client, gateway: &Gateway, n: usize) -> Got {
-    let tag = ["success", "failover", "hedge", "success", "cancel", "nobody", "refuse", "success"][n % 8];
-    let body = if n.is_multiple_of(3) || tag == "cancel" { hello_stream() } else { hello() };
+    let tags = ["success", "failover", "cache", "hedge", "success", "cancel", "nobody", "cache", "refuse", "success"];
+    let tag = tags[n % tags.len()];
+    let mut body = if n.is_multiple_of(3) || tag == "cancel" { hello_stream() } else { hello() };
+    if tag == "cache" {
+        body["temperature"] = 0.into();
+    }
     let mut request = post(client, gateway, "/v1/chat/completions", &body).header("x-tidegate-tags", tag);
     if tag == "refuse" {
         request = request.header("x-tidegate-privacy", "restricted").header("x-tidegate-mode", "only_in_cloud");
@@ -181,7 +186,15 @@ fn tokens_and_cost(b: &ScriptedUpstream, rows: &[Row], metrics: &str) {
     let answered = rows.iter().filter(|row| row.record.outcome == "answered");
     let cost: f64 = answered.clone().map(|row| row.record.cost_usd.unwrap()).sum();
     assert!((cost - COST_USD * answers as f64).abs() < 1e-9, "{cost} for {answers} answers");
-    assert!(answered.clone().all(|row| row.record.cost_avoided_usd == Some(0.0)), "the reference answered");
+    // The reference answered; what was given again cost nothing.
+    let (again, anew): (Vec<_>, Vec<_>) = answered.partition(|row| row.record.attempts.is_empty());
+    assert!(anew.iter().all(|row| row.record.cost_avoided_usd == Some(0.0)));
+    let avoided = |row: &&Row| (row.record.cost_avoided_usd.unwrap() - COST_USD).abs() < 1e-9;
+    assert!(!again.is_empty() && again.iter().all(avoided));
+    for cache in ["hit", "coalesced"] {
+        let recorded = again.iter().filter(|row| row.record.cache == cache).count();
+        assert_eq!(metric(metrics, "tidegate_cache_requests_total", &[("result", cache)]), recorded as f64, "{cache}");
+    }
     for (purpose, is_lost) in [("answer", false), ("hedge_lost", true)] {
         let of = all().filter(|attempt| (attempt.outcome == "hedge_lost") == is_lost);
         let (cost, shown) = (
