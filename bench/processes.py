@@ -124,14 +124,15 @@ def start_nginx(template, folder, upstream):
     return server
 
 
-def start_tidegate(name, program, template, folder, upstream, onnx_runtime=None):
-    """The gateway with everything that is on by default, in a data folder of its own; it classifies with `onnx_runtime`."""
+def start_tidegate(name, program, template, folder, upstream, onnx_runtime=None, extra=""):
+    """The gateway with everything that is on by default but for what `extra` says, in a data folder of its own; it classifies with
+    `onnx_runtime`."""
     if not program.is_file():
         raise BenchError(f"{program} is not built")
     home = folder / "home"
     home.mkdir(parents=True)
     config = folder / "tidegate.yaml"
-    config.write_text(_filled(template, UPSTREAM=upstream))
+    config.write_text(_filled(template, UPSTREAM=upstream) + "\n" + extra + "\n")
     env = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
     env["TIDEGATE_HOME"] = str(home)
     env.pop("ORT_DYLIB_PATH", None)

@@ -3,9 +3,11 @@
 from statistics import median
 
 RATIO_MIN = 0.5
+# Of the requests/s without the ledger, and of those of another build.
+RATIO_MIN_UNRECORDED, RATIO_MIN_BEFORE = 0.95, 0.85
 ADDED_P99_US_MAX = 1000
 IDLE_BYTES_MAX = 40 * 1000 * 1000
-ORDER = ("direct", "nginx", "tidegate", "classified", "before")
+ORDER = ("direct", "nginx", "tidegate", "classified", "unrecorded", "before")
 MODES = ("document", "stream")
 
 
@@ -20,7 +22,7 @@ def summarise(legs):
                     summary.setdefault(load, {}).setdefault(mode, {})[target] = _medians(chosen)
             by_target = summary.get(load, {}).get(mode, {})
             for values in by_target.values():
-                for other in ("direct", "nginx"):
+                for other in ("direct", "nginx", "unrecorded", "before"):
                     if other in by_target and values is not by_target[other]:
                         _compare(values, by_target[other], other)
     return summary
@@ -66,6 +68,11 @@ def check(result):
             if load == "full" and "ratio_to_nginx" in found:
                 ratio = found["ratio_to_nginx"]
                 add(f"{mode}: requests/s of nginx's", f"{ratio:.2f}", f"at least {RATIO_MIN}", ratio >= RATIO_MIN)
+            for other, least in (("unrecorded", RATIO_MIN_UNRECORDED), ("before", RATIO_MIN_BEFORE)):
+                if load == "full" and f"ratio_to_{other}" in found:
+                    ratio, by_cpu = found[f"ratio_to_{other}"], found[f"cpu_ratio_to_{other}"]
+                    value = f"{ratio:.2f} ({by_cpu:.2f} by processor time)"
+                    add(f"{mode}: requests/s of {other}'s", value, f"at least {least}", ratio >= least)
             if "added_to_direct_us" in found:
                 added = found["added_to_direct_us"]["total_us"]["p99"]
                 limit = f"under {ADDED_P99_US_MAX} us"

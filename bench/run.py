@@ -28,7 +28,7 @@ from processes import (  # noqa: E402
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
 BODIES = {"document": BENCH / "request.json", "stream": BENCH / "request-stream.json"}
-TARGETS = ("direct", "nginx", "tidegate", "classified")
+TARGETS = ("direct", "nginx", "tidegate", "classified", "unrecorded")
 WARMUP_SECONDS = 0.5
 BUILD_SECONDS = 3600
 IDLE_SECONDS = 2
@@ -70,11 +70,12 @@ def run(options):
         targets.remove("classified")
     if options.before:
         targets.append("before")
-    bin_dir = options.bin_dir or build(bool({"tidegate", "classified"} & set(targets)))
+    bin_dir = options.bin_dir or build(bool({"tidegate", "classified", "unrecorded"} & set(targets)))
     gateways = {
-        "tidegate": (bin_dir / "tidegate", None),
-        "classified": (bin_dir / "tidegate", runtime),
-        "before": (options.before, None),
+        "tidegate": (bin_dir / "tidegate", None, ""),
+        "classified": (bin_dir / "tidegate", runtime, ""),
+        "unrecorded": (bin_dir / "tidegate", None, "ledger: {enabled: false}"),
+        "before": (options.before, None, ""),
     }
     servers, memory = {}, {}
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
@@ -83,10 +84,10 @@ def run(options):
             servers["direct"] = upstream
             if "nginx" in targets:
                 servers["nginx"] = start_nginx(BENCH / "nginx.conf.in", Path(folder) / "nginx", upstream.address)
-            for name, (program, library) in gateways.items():
+            for name, (program, library, extra) in gateways.items():
                 if name in targets:
                     servers[name] = start_tidegate(
-                        name, program, BENCH / "tidegate.yaml.in", Path(folder) / name, upstream.address, library
+                        name, program, BENCH / "tidegate.yaml.in", Path(folder) / name, upstream.address, library, extra
                     )
             time.sleep(IDLE_SECONDS)
             for name, server in servers.items():
