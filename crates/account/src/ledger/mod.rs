@@ -1,7 +1,7 @@
 //! The ledger: what became of every exchange, kept on this machine.
 //!
 //! One SQLite file (WAL), readable by its owner alone. Each row is a [`Record`] as canonical JSON of names and numbers, without any text
-//! of a prompt or an answer, and the BLAKE3 hash of the row before it and itself: a chain, so that [`verify`] finds a record that
+//! of a prompt or an answer, and the BLAKE3 hash of the row before it and itself: a chain, so that [`LedgerReader::verify`] finds a record that
 //! was edited, removed or moved. What is searched for are columns that SQLite computes from the JSON, so that there is one truth.
 //!
 //! One thread writes, behind a bounded queue, several records in a transaction. Whoever settles an exchange hands it over and
