@@ -169,8 +169,8 @@ async fn a_caller_that_does_not_read_holds_up_nobody() {
     let upstream = ScriptedUpstream::start().await;
     let extra = "cache: {entry_bytes_max: 65536}\n";
     let Setting { gateway, .. } = setting(POLICY, &[&upstream], extra).await;
-    // About 24 MB: more than is held for who is behind, and than the system's buffers take.
-    let text = format!("{} ", "x".repeat(64_000)).repeat(375);
+    // About 48 MB: far more than is held for who is behind (8 MiB), than the system's buffers take and than an allocator keeps.
+    let text = format!("{} ", "x".repeat(64_000)).repeat(750);
     upstream.set_text(text.clone(), testkit::Usage::default());
     upstream.script([Behaviour::HeldAfter { after: 1, then: Box::new(Behaviour::SetText) }]);
     let leader = gateway.chat(&streamed("hi", false)).await;
@@ -183,7 +183,8 @@ async fn a_caller_that_does_not_read_holds_up_nobody() {
     let read = Streamed::read(leader).await;
     assert!(read.is_complete() && read.text == text);
     let grown = gateway.resident_bytes().saturating_sub(before);
-    assert!(grown < 18 << 20, "{grown} bytes for a caller who does not read");
+    println!("{grown} bytes more");
+    assert!(grown < 32 << 20, "{grown} bytes for a caller who does not read");
     // The slow one is told that it does not have all of it.
     let rest = slow.read_reply().await.unwrap().text();
     assert!(
