@@ -1,7 +1,7 @@
 //! What every request shares: configuration, targets, metrics, conversations, and the number of requests that may run.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use account::Metrics;
 use dispatch::Dispatcher;
@@ -22,6 +22,7 @@ use crate::recall::Recall;
 use crate::recording::Recording;
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
+use crate::unix_time::now_s;
 
 /// The local workers that there are, each with its target. Grows while engine and models are fetched.
 #[derive(Clone, Default)]
@@ -81,8 +82,6 @@ impl Gateway {
         let in_flight = Arc::new(Semaphore::new(config.limits.in_flight_max));
         policies::show(&policies.in_force(), &metrics);
         metrics.show_classifier(signals.has_classifier());
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let started_s = since_epoch.map_or(0, |duration| duration.as_secs());
         Self {
             config,
             dispatcher,
@@ -101,7 +100,7 @@ impl Gateway {
             recording: Err("it was not opened".to_owned()),
             in_flight,
             showing_metrics: tokio::sync::Mutex::default(),
-            started_s,
+            started_s: now_s(),
             draining: watch::Sender::new(false),
         }
     }

@@ -3,9 +3,10 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
+
+use crate::unix_time::now_ms;
 
 /// Longest id taken over from a caller, in bytes.
 const CALLERS_ID_BYTES_MAX: usize = 128;
@@ -31,8 +32,7 @@ fn new_id() -> String {
         hasher.write_u64(count);
         hasher.finish()
     };
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("req_{:012x}{:04x}{:016x}", since_epoch.as_millis(), half(&KEYS.1) & 0xffff, half(&KEYS.0))
+    format!("req_{:012x}{:04x}{:016x}", now_ms(), half(&KEYS.1) & 0xffff, half(&KEYS.0))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Settles an exchange exactly once: when this guard is dropped, whatever the way out was.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use account::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Settlement, Tokens};
 use dispatch::{AttemptRecord, Journal, Relay};
@@ -12,6 +12,7 @@ use wire::{ApiError, ChatRequest, Usage};
 use crate::decision::Decision;
 use crate::gateway::Gateway;
 use crate::recall::{self, Seat};
+use crate::unix_time::now_ms;
 
 /// The record of one exchange while it runs.
 pub(crate) struct Settling<'a> {
@@ -29,13 +30,11 @@ impl<'a> Settling<'a> {
     /// Begins; the request counts as in flight until this is dropped.
     pub(crate) fn begin(gateway: &'a Gateway, kind: ExchangeKind, request_id: &str) -> Self {
         gateway.metrics.enter();
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let begun_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         Self {
             gateway,
             begun: Instant::now(),
             journal: Arc::default(),
-            settlement: Settlement::begun(kind, request_id.to_owned(), begun_ms),
+            settlement: Settlement::begun(kind, request_id.to_owned(), now_ms()),
             seat: None,
             tried_for_all: Vec::new(),
         }

@@ -15,13 +15,14 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 use wire::{ChatRequest, Usage};
 
-use super::{Asked, Learning, now_s};
+use super::{Asked, Learning};
 use crate::config::ComparisonConfig;
 use crate::facts::Gathered;
 use crate::gateway::Gateway;
 use crate::recording::Recording;
 use crate::request_id;
 use crate::settle::Settling;
+use crate::unix_time::now_s;
 
 /// Longest time for one answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(300);

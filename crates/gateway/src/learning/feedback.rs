@@ -10,9 +10,10 @@ use wire::{ApiError, RequestError};
 
 use account::labels::{OutcomeRecord, OutcomeSource, Recorded};
 
-use super::{Learning, now_s};
+use super::Learning;
 use crate::config::Limits;
 use crate::gateway::Gateway;
+use crate::unix_time::now_s;
 use crate::{intake, reply};
 
 /// Longest body, in bytes.

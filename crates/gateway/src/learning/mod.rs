@@ -12,7 +12,7 @@ pub(crate) mod versions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use account::labels::{AnswerRecord, LabelError, LabelStore, OutcomeRecord, OutcomeSource};
 use policy::{Privacy, TargetId};
@@ -22,6 +22,7 @@ use wire::ChatRequest;
 use crate::config::{LearningConfig, Verifier};
 use crate::conversation::Thread;
 use crate::facts::Gathered;
+use crate::unix_time::now_s;
 use comparison::Comparing;
 use retries::{Question, Retries};
 use verify::Verifying;
@@ -133,9 +134,4 @@ impl Learning {
         let verifier: &Verifier = self.config.verifiers.get(asked.verifier?)?;
         Some(self.verifying.reading(verifier.kind.clone()))
     }
-}
-
-/// Unix time in seconds.
-pub(crate) fn now_s() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 use wire::{Assembler, SseDecoder};
 
-use super::now_s;
 use crate::config::VerifierKind;
+use crate::unix_time::now_s;
 
 /// Longest answer that is judged, in bytes as it is streamed.
 const ANSWER_BYTES_MAX: usize = 8 << 20;

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ::http::HeaderMap;
 use account::outbox::{Entry, EntryId, EntryState, NewEntry, OutboxError, OutboxStore};
@@ -32,6 +32,7 @@ use crate::config::OutboxConfig;
 use crate::decision::Decision;
 use crate::gateway::Gateway;
 use crate::settle::Settling;
+use crate::unix_time::signed_now_ms as now_ms;
 use crate::{exchange, reply};
 use envelope::{Envelope, Told};
 use prefer::wants_async;
@@ -229,12 +230,6 @@ pub(crate) async fn defer(
 fn unusable(failed: &OutboxError) -> Box<ApiError> {
     error!(error = %failed, "the outbox cannot be used");
     Box::new(ApiError::outbox_failed())
-}
-
-/// Unix time in milliseconds.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// How long until a time.

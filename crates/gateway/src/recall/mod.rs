@@ -11,7 +11,7 @@ mod work;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use account::responses::{ResponseError, ResponseForm, ResponseKey, Responses, StoredResponse};
 use account::{CacheUse, Metrics, RequestOutcome};
@@ -27,6 +27,7 @@ use crate::decision::Decision;
 use crate::gateway::Gateway;
 use crate::reply::{self, CacheLabel, Labels};
 use crate::settle::Settling;
+use crate::unix_time::signed_now_ms as now_ms;
 use flight::Flights;
 use key::CacheControl;
 
@@ -230,10 +231,4 @@ impl Hit {
 /// Whole events as this caller wants to see them: all that are shared report usage.
 fn for_caller(events: &Bytes, request: &ChatRequest) -> Option<Bytes> {
     if request.include_usage() { Some(events.clone()) } else { without_usage(events) }
-}
-
-/// Unix time in milliseconds.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

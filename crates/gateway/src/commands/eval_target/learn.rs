@@ -10,7 +10,8 @@ use policy::TargetId;
 use super::dataset::Row;
 use super::labels::Label;
 use crate::gateway::Gateway;
-use crate::learning::{labels_path, now_s};
+use crate::learning::labels_path;
+use crate::unix_time::now_s;
 
 /// Rows handed to the store before it is waited for; less than it queues.
 const FLUSH_EVERY: usize = 256;

@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use account::ledger::{Filter, Head, LedgerReader};
 use anyhow::Context;
@@ -15,6 +15,7 @@ use artifacts::Home;
 
 use crate::cli::ledger::{FilterArgs, Format, LedgerAction};
 use crate::recording::ledger_path;
+use crate::unix_time::now_ms;
 
 /// How often `tail --follow` looks for what is new.
 const LOOK: Duration = Duration::from_millis(500);
@@ -45,12 +46,6 @@ pub(super) fn open() -> anyhow::Result<LedgerReader> {
         anyhow::bail!("{} is not there: no gateway has recorded anything yet", path.display());
     }
     Ok(LedgerReader::open(&path)?)
-}
-
-/// Unix time in milliseconds.
-pub(super) fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl FilterArgs {

@@ -20,7 +20,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref())?;
     let loaded = with_stack(|| load_file(Some(&args.policy), &Context::of(&config)))?;
     let reader = super::ledger::open()?;
-    let now_ms = super::ledger::now_ms();
+    let now_ms = crate::unix_time::now_ms();
     let since_ms = args.since.at_ms(now_ms);
     let replayed = Replayed::of(&reader, &loaded.policy, since_ms, now_ms, args.list)?;
     let name = args.policy.display().to_string();

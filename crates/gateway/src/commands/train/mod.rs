@@ -13,8 +13,9 @@ use signals::learn::{Decision, Trained, train as fit};
 
 use crate::cli::TrainArgs;
 use crate::config::{Config, TargetConfig};
+use crate::learning::labels_path;
 use crate::learning::versions::{AboutTarget, Versions};
-use crate::learning::{labels_path, now_s};
+use crate::unix_time::now_s;
 use crate::{classifier, compose};
 use report::Report;
 use rows::Labels;
