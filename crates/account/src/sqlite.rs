@@ -23,6 +23,23 @@ pub(crate) fn create(connection: &mut Connection, tables: &str, known: i64) -> r
     Ok(found)
 }
 
+/// Brings a file of an older version up to `known`, in one transaction; `steps[n]` leads from version `n + 1` to the next. Gives the version
+/// of the file, which is left as it is if that is newer.
+pub(crate) fn migrate(connection: &mut Connection, steps: &[&str], known: i64) -> rusqlite::Result<i64> {
+    // Looked at within, as another process may be at it.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
+    let Some(done) = usize::try_from(found).ok().and_then(|found| found.checked_sub(1)) else { return Ok(found) };
+    let Some(steps) = steps.get(done..).filter(|steps| !steps.is_empty()) else { return Ok(found) };
+    tracing::info!(from = found, to = known, "bringing the tables of a file up to this version");
+    for step in steps {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    transaction.commit()?;
+    Ok(known)
+}
+
 /// The version of the tables; 0 of a file that has none.
 pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))

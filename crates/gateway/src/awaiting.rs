@@ -4,7 +4,7 @@
 //! nothing between the two takes the connection for dead. That is done only where one target alone is in the plan: the headers name who answers,
 //! and what was said cannot be taken back. What fails afterwards is an error event in the stream.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use pingora_core::protocols::http::ServerSession;
@@ -36,7 +36,7 @@ pub(crate) async fn run<T>(
     request_id: &str,
     may_begin: bool,
     cache: Option<CacheLabel>,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Waited<T> {
     let [only] = plan.attempts() else {
         return Waited { done: until_gone(session, work).await, is_begun: false };
@@ -55,9 +55,9 @@ pub(crate) async fn run<T>(
         reason: plan.reason(),
         cache,
     };
-    let (mut work, mut is_begun) = (pin!(work), false);
+    let mut is_begun = false;
     loop {
-        match until_gone(session, timeout(KEEP_ALIVE_EVERY, &mut work)).await {
+        match until_gone(session, pin!(timeout(KEEP_ALIVE_EVERY, &mut work))).await {
             None => return Waited { done: None, is_begun },
             Some(Ok(done)) => return Waited { done: Some(done), is_begun },
             Some(Err(_)) => {}

@@ -1,5 +1,6 @@
 //! The way of a request: one function that reads like the table in ARCHITECTURE.md, a callee for each stage.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use account::{ExchangeKind, RequestOutcome};
@@ -125,12 +126,13 @@ async fn alone(
     let journal = settling.journal();
     let due = settling.begun() + gateway.config.limits.total_timeout;
     let plan = &decision.plan;
-    let work = gateway.dispatcher.execute(plan, request, decision.asking_worker(), &journal, due.into());
     // A stream that was begun can no longer be answered with a place in the outbox.
     let may_begin = request.stream() && outbox.is_none();
     let request_id = settling.request_id().to_owned();
-    let waiting = awaiting::run(gateway, session, plan, &request_id, may_begin && !was_begun, cache, work);
-    let Waited { done: executed, is_begun } = waiting.await;
+    let Waited { done: executed, is_begun } = {
+        let work = pin!(gateway.dispatcher.execute(plan, request, decision.asking_worker(), &journal, due.into()));
+        awaiting::run(gateway, session, plan, &request_id, may_begin && !was_begun, cache, work).await
+    };
     let is_begun = is_begun || was_begun;
     // relay
     match executed {

@@ -48,6 +48,7 @@ mod token_counts;
 mod unix_time;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -120,8 +121,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 /// Runs `work` until it is done, or until the caller of `session` has left: then `work` is dropped and the answer is
-/// `None`.
-async fn until_gone<T>(session: &mut ServerSession, work: impl Future<Output = T>) -> Option<T> {
+/// `None`. Pinned where it was made, as moving a large future costs more than polling it.
+async fn until_gone<T>(session: &mut ServerSession, work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let gone = async {
         match Connection::of(session) {
             Some(connection) => connection.closed().await,

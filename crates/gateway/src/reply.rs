@@ -1,5 +1,7 @@
 //! Writes answers and errors to the caller in OpenAI's shape, with the headers that say where they came from.
 
+use std::pin::pin;
+
 use account::RequestOutcome;
 use bytes::Bytes;
 use dispatch::{Relay, StreamEnd};
@@ -79,7 +81,7 @@ pub(crate) async fn stream(
 ) -> RequestOutcome {
     let mut complete = Some(complete);
     loop {
-        let next = until_gone(session, relay.next()).await;
+        let next = until_gone(session, pin!(relay.next())).await;
         if let (Some(reading), Some(Some(events))) = (&mut reading, &next) {
             reading.see(events);
         }

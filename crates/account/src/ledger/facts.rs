@@ -1,15 +1,17 @@
 //! Facts by the names that policies know them by, written from [`policy::FACTS`] and read back for a replay.
 //!
-//! Facts that follow from others are not written.
+//! Facts that follow from others are not written, nor those that are as in [`BASE`], which is kept beside the records.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use policy::{FACTS, FactKind, FactRef, FactValue, Facts, HistoryFacts, QualitySignal, TargetFacts, TargetId, Values};
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
+
+use super::shared::name_of;
 
 /// Facts that follow from others, or from the targets.
 const DERIVED: [&str; 13] = [
@@ -33,6 +35,30 @@ const QUALITY: &str = "signals.quality:";
 const HISTORY: &str = "history.output_tokens:";
 /// Routes whose mean length of answers is written at most.
 const HISTORY_MAX: usize = 64;
+
+/// What records do not repeat: a plain request of whose text nothing was found. With every fact that is never absent, so that a record says
+/// by it which of them were known to the version that wrote it.
+pub(super) static BASE: LazyLock<Base> = LazyLock::new(|| {
+    let mut facts = Facts::default();
+    let signals = &mut facts.signals;
+    (signals.personal_data, signals.secrets, signals.opaque_parts) = (Some(0), Some(0), Some(0));
+    signals.kinds = Some(Vec::new());
+    let json = serde_json::to_string(&Written { facts: &facts, base: None }).unwrap_or_default();
+    Base { facts, name: name_of(&json), json }
+});
+
+/// The facts that are not repeated.
+pub(super) struct Base {
+    facts: Facts,
+    /// By which records name it.
+    pub(super) name: String,
+    /// As it is kept.
+    pub(super) json: String,
+}
+
+/// The facts that differ between requests and do not follow from others.
+static WRITTEN: LazyLock<Vec<&policy::Fact>> =
+    LazyLock::new(|| FACTS.iter().filter(|fact| !fact.is_of_target() && !DERIVED.contains(&fact.name)).collect());
 
 /// The facts of one request: as a decision has them, or as they were read.
 #[derive(Clone, Debug)]
@@ -69,6 +95,16 @@ impl RecordedFacts<'_> {
         (facts, unknown)
     }
 
+    /// With what they do not repeat of `base`; what is null in them is absent.
+    #[must_use]
+    pub(super) fn upon(&self, base: &BTreeMap<String, Value>) -> Self {
+        let Self::Read(read) = self else { return self.clone() };
+        let mut all = base.clone();
+        all.extend(read.iter().map(|(name, value)| (name.clone(), value.clone())));
+        all.retain(|_, value| !value.is_null());
+        Self::Read(all)
+    }
+
     /// Whether a fact that is never absent was known to the version that wrote these: also one that follows from others.
     #[must_use]
     pub fn is_recorded(&self, name: &str) -> bool {
@@ -99,15 +135,33 @@ fn fact_value(value: &Value) -> Option<FactValue> {
 
 impl Serialize for RecordedFacts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let facts = match self {
-            Self::Of(facts) => *facts,
-            Self::Read(read) => return read.serialize(serializer),
-        };
-        let (targets, mut map): (&[TargetFacts], _) = (&[], serializer.serialize_map(None)?);
-        let values = Values::of(facts, targets);
-        for fact in FACTS.iter().filter(|fact| !fact.is_of_target() && !DERIVED.contains(&fact.name)) {
-            match values.get(fact) {
-                FactRef::Absent => {}
+        match self {
+            Self::Of(facts) => Written { facts, base: Some(&BASE.facts) }.serialize(serializer),
+            Self::Read(read) => read.serialize(serializer),
+        }
+    }
+}
+
+/// Facts as they are written: those that differ from a base, with null for one that is absent and is there in the base.
+struct Written<'a> {
+    facts: &'a Facts,
+    base: Option<&'a Facts>,
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { facts, base } = self;
+        let mut map = serializer.serialize_map(None)?;
+        let targets: &[TargetFacts] = &[];
+        let (values, base) = (Values::of(facts, targets), base.map(|base| Values::of(base, targets)));
+        for fact in WRITTEN.iter() {
+            let value = values.get(fact);
+            let of_base = base.as_ref().map_or(FactRef::Absent, |base| base.get(fact));
+            if value == of_base {
+                continue;
+            }
+            match value {
+                FactRef::Absent => map.serialize_entry(fact.name, &())?,
                 FactRef::Bool(value) => map.serialize_entry(fact.name, &value)?,
                 FactRef::Number(value) if fact.kind == FactKind::Int => {
                     map.serialize_entry(fact.name, &(value as u64))?
@@ -140,9 +194,25 @@ mod tests {
 
     use super::*;
 
+    fn base() -> BTreeMap<String, Value> {
+        serde_json::from_str(&BASE.json).unwrap()
+    }
+
     fn round_trip(facts: &Facts) -> (Facts, Vec<String>) {
         let json = serde_json::to_string(&RecordedFacts::Of(facts)).unwrap();
-        serde_json::from_str::<RecordedFacts<'_>>(&json).unwrap().facts()
+        serde_json::from_str::<RecordedFacts<'_>>(&json).unwrap().upon(&base()).facts()
+    }
+
+    #[test]
+    fn a_plain_request_repeats_nothing_and_all_that_is_never_absent_is_in_the_base() {
+        assert_eq!(serde_json::to_string(&RecordedFacts::Of(&BASE.facts)).unwrap(), "{}");
+        let read = RecordedFacts::Read(BTreeMap::new()).upon(&base());
+        for fact in FACTS.iter().filter(|fact| fact.when_absent.is_empty() && !fact.is_of_target()) {
+            assert!(read.is_recorded(fact.name), "{}", fact.name);
+        }
+        // Nobody scanned it: that is not the same as nothing found.
+        let json = serde_json::to_string(&RecordedFacts::Of(&Facts::default())).unwrap();
+        assert!(json.contains(r#""signals.personal_data":null"#), "{json}");
     }
 
     #[test]

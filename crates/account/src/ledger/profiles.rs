@@ -1,15 +1,7 @@
-//! What is fixed of targets, apart from the records: written once for each profile, under a hash that the records name.
-
-use std::sync::Arc;
+//! What is fixed of a target, as it is written.
 
 use policy::{Capabilities, Latency, Locality, Prediction, Price, TargetId, TargetProfile};
-use rusqlite::{Connection, OptionalExtension, Transaction};
 use serde::{Deserialize, Serialize};
-
-/// Hexadecimal digits of the hash by which records name a profile.
-const NAME_DIGITS: usize = 16;
-/// Profiles that are known without asking the file at most.
-const KNOWN_MAX: usize = 1024;
 
 /// A target's profile as it is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,7 +28,7 @@ pub struct RecordedProfile {
 }
 
 impl RecordedProfile {
-    fn of(profile: &TargetProfile) -> Self {
+    pub(super) fn of(profile: &TargetProfile) -> Self {
         let offers = profile.capabilities.named().into_iter().filter(|(_, offered)| *offered);
         let price =
             |price: Price| [price.input_usd_per_mtok, price.cached_input_usd_per_mtok, price.output_usd_per_mtok];
@@ -92,60 +84,4 @@ pub(super) fn latency([ttft, ttft_spread, rate, rate_spread]: [f64; 4]) -> Laten
         ttft_ms: Prediction { mean: ttft, spread: ttft_spread },
         tokens_per_s: Prediction { mean: rate, spread: rate_spread },
     }
-}
-
-/// The name of a profile, by its text.
-pub(super) fn name_of(json: &str) -> String {
-    blake3::hash(json.as_bytes()).to_hex()[..NAME_DIGITS].to_owned()
-}
-
-/// The profiles that were met, with their names. A profile is told by its address, as a configuration keeps its own.
-#[derive(Default)]
-pub(super) struct Profiles {
-    known: Vec<(Arc<TargetProfile>, Arc<str>)>,
-    /// How many of them are in the file.
-    written: usize,
-}
-
-impl Profiles {
-    /// The name of a profile, which is in the file once [`Self::write`] has been called.
-    pub(super) fn name(&mut self, profile: &Arc<TargetProfile>) -> Arc<str> {
-        if let Some((_, name)) = self.known.iter().find(|(known, _)| Arc::ptr_eq(known, profile)) {
-            return Arc::clone(name);
-        }
-        let name: Arc<str> = name_of(&json(profile)).into();
-        self.known.push((Arc::clone(profile), Arc::clone(&name)));
-        name
-    }
-
-    /// Writes those that are new.
-    pub(super) fn write(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-        for (profile, name) in &self.known[self.written..] {
-            let sql = "INSERT OR IGNORE INTO profiles (name, profile) VALUES (?1, ?2)";
-            transaction.execute(sql, (&**name, json(profile)))?;
-        }
-        Ok(())
-    }
-
-    /// What was written is in the file for good, or is not.
-    pub(super) fn settle(&mut self, is_committed: bool) {
-        if is_committed {
-            self.written = self.known.len();
-        }
-        if self.known.len() > KNOWN_MAX {
-            *self = Self::default();
-        }
-    }
-}
-
-fn json(profile: &TargetProfile) -> String {
-    // Numbers and texts; that does not fail.
-    serde_json::to_string(&RecordedProfile::of(profile)).unwrap_or_default()
-}
-
-/// Looks a profile up.
-pub(super) fn read(connection: &Connection, name: &str) -> rusqlite::Result<Option<RecordedProfile>> {
-    let mut find = connection.prepare("SELECT profile FROM profiles WHERE name = ?1")?;
-    let json: Option<String> = find.query_row([name], |row| row.get(0)).optional()?;
-    Ok(json.and_then(|json| serde_json::from_str(&json).ok()))
 }

@@ -10,9 +10,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params_from_iter};
 
 use super::chain::{Hash, Head};
-use super::record::{Record, RecordedTarget};
+use super::facts::RecordedFacts;
+use super::profiles::RecordedProfile;
+use super::record::{Record, RecordedDecision, RecordedTarget};
 use super::retention::{anchor, bytes, head, signed};
-use super::{LedgerError, profiles, schema};
+use super::{LedgerError, schema, shared};
 
 /// Records are written in the order of their time, but for threads that overtake each other and clocks that are set; so much
 /// earlier it is begun to look.
@@ -25,7 +27,12 @@ pub struct LedgerReader {
     pub(super) connection: Connection,
     /// Profiles that were read before, by their names.
     profiles: RefCell<HashMap<String, Option<Arc<TargetProfile>>>>,
+    /// And bases of facts.
+    bases: RefCell<HashMap<String, Option<Arc<Facts>>>>,
 }
+
+/// Facts as they are written.
+type Facts = BTreeMap<String, serde_json::Value>;
 
 /// Which records are wanted; everything given has to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,7 +141,7 @@ impl LedgerReader {
     /// # Errors
     /// [`LedgerError`] for a file that is none.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        Ok(Self { connection: schema::open_to_read(path)?, profiles: RefCell::default() })
+        Ok(Self { connection: schema::open_to_read(path)?, profiles: RefCell::default(), bases: RefCell::default() })
     }
 
     /// The newest record's place.
@@ -222,13 +229,44 @@ impl LedgerReader {
         Ok((targets, unread))
     }
 
+    /// All facts of a decision, with those that its record does not repeat; `None` where these are not there any more.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn facts<'a>(&self, decision: &RecordedDecision<'a>) -> Result<Option<RecordedFacts<'a>>, LedgerError> {
+        let base = match &decision.base {
+            None => Some(Arc::default()),
+            Some(name) => self.shared(&self.bases, name, |json| serde_json::from_str(json).ok())?,
+        };
+        Ok(base.map(|base| decision.facts.upon(&base)))
+    }
+
     fn profile(&self, name: &str) -> Result<Option<Arc<TargetProfile>>, LedgerError> {
-        if let Some(known) = self.profiles.borrow().get(name) {
+        self.shared(&self.profiles, name, |json| serde_json::from_str::<RecordedProfile>(json).ok()?.profile())
+    }
+
+    /// What records call by this name, read once.
+    fn shared<T>(
+        &self,
+        known: &RefCell<HashMap<String, Option<Arc<T>>>>,
+        name: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<Arc<T>>, LedgerError> {
+        if let Some(known) = known.borrow().get(name) {
             return Ok(known.clone());
         }
-        let read = profiles::read(&self.connection, name)?.and_then(|profile| profile.profile()).map(Arc::new);
-        self.profiles.borrow_mut().insert(name.to_owned(), read.clone());
-        Ok(read)
+        let found = shared::read(&self.connection, name)?.and_then(|json| read(&json)).map(Arc::new);
+        known.borrow_mut().insert(name.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    /// What records share, by name: each with its JSON.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn all_shared(&self) -> Result<Vec<(String, String)>, LedgerError> {
+        let mut select = self.connection.prepare("SELECT name, value FROM shared ORDER BY name")?;
+        Ok(select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
     }
 
     /// What exchanges of this kind since a time came to.

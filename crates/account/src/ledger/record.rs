@@ -8,8 +8,9 @@ use std::time::Duration;
 use policy::{Locality, Price, TargetFacts, TargetState};
 use serde::{Deserialize, Serialize};
 
-use super::facts::RecordedFacts;
-use super::profiles::{Profiles, latency, numbers};
+use super::facts::{BASE, RecordedFacts};
+use super::profiles::{latency, numbers};
+use super::shared::Shared;
 use crate::{AttemptMade, Decided, Settlement, Tokens};
 
 /// What became of one exchange.
@@ -81,12 +82,12 @@ pub struct RecordedTokens {
     /// Of the prompt.
     pub input: u64,
     /// Of the prompt, those that the target had cached.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub cached: u64,
     /// Of the answer.
     pub output: u64,
     /// Whether the target did not count.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
 }
 
@@ -116,7 +117,10 @@ pub struct RecordedDecision<'a> {
     /// The limit of the route that was left aside because nothing qualified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relaxed: Option<Cow<'a, str>>,
-    /// What was known of the request.
+    /// Names the facts that [`Self::facts`] does not repeat; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Cow<'a, str>>,
+    /// What was known of the request, as far as it is not in the base.
     pub facts: RecordedFacts<'a>,
     /// What was known of the targets.
     pub targets: Vec<RecordedTarget<'a>>,
@@ -176,8 +180,8 @@ pub struct RecordedAttempt<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The record of a settlement. Profiles that are new are noted in `profiles`.
-    pub(super) fn of(settlement: &'a Settlement, profiles: &mut Profiles) -> Self {
+    /// The record of a settlement, whose targets `shared` has met.
+    pub(super) fn of(settlement: &'a Settlement, shared: &'a Shared) -> Self {
         let stages = settlement.stages;
         let plan = settlement.decided.as_ref().map(|decided| &decided.plan);
         Self {
@@ -207,7 +211,7 @@ impl<'a> Record<'a> {
                 .as_ref()
                 .map(|(target, charged)| RecordedReference { target: target.as_str().into(), price: price(*charged) }),
             cost_avoided_usd: settlement.cost_avoided_usd,
-            decision: settlement.decided.as_ref().map(|decided| RecordedDecision::of(decided, profiles)),
+            decision: settlement.decided.as_ref().map(|decided| RecordedDecision::of(decided, shared)),
             attempts: settlement.attempts.iter().map(RecordedAttempt::of).collect(),
         }
     }
@@ -232,7 +236,7 @@ impl RecordedTokens {
 }
 
 impl<'a> RecordedDecision<'a> {
-    fn of(decided: &'a Decided, profiles: &mut Profiles) -> Self {
+    fn of(decided: &'a Decided, shared: &'a Shared) -> Self {
         let Decided { plan, facts, targets, policy_hash } = decided;
         Self {
             policy: (&**policy_hash).into(),
@@ -241,16 +245,17 @@ impl<'a> RecordedDecision<'a> {
             plan: plan.attempts().iter().map(|attempt| attempt.target().as_str().into()).collect(),
             ttft_slo_ms: plan.ttft_slo().map(millis),
             relaxed: plan.relaxed().map(|limit| limit.as_str().into()),
+            base: Some(BASE.name.as_str().into()),
             facts: RecordedFacts::Of(facts),
-            targets: targets.iter().map(|target| RecordedTarget::of(target, profiles)).collect(),
+            targets: targets.iter().map(|target| RecordedTarget::of(target, shared)).collect(),
         }
     }
 }
 
 impl<'a> RecordedTarget<'a> {
-    fn of(target: &'a TargetFacts, profiles: &mut Profiles) -> Self {
+    fn of(target: &'a TargetFacts, shared: &'a Shared) -> Self {
         Self {
-            profile: profiles.name(&target.profile).to_string().into(),
+            profile: shared.name(&target.profile).into(),
             state: target.state.as_str().into(),
             queue_depth: target.queue_depth,
             latency: target.latency.map(numbers),
@@ -287,6 +292,11 @@ impl<'a> RecordedAttempt<'a> {
             hedge: attempt.is_hedge,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn price(price: Price) -> [f64; 3] {

@@ -10,7 +10,7 @@ use super::LedgerError;
 use crate::sqlite;
 
 /// Counts up with every change of the tables; in the file as `user_version`.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 
 /// Only what is looked up by a single value has an index: each costs time with every record. `anchor` is the last record that was removed
 /// for its age or the size of the file: the chain goes on from it.
@@ -19,18 +19,29 @@ CREATE TABLE records (
     seq INTEGER PRIMARY KEY,
     record TEXT NOT NULL,
     hash BLOB NOT NULL,
-    request_id TEXT GENERATED ALWAYS AS (record ->> '$.request_id') VIRTUAL,
     at_ms INTEGER GENERATED ALWAYS AS (record ->> '$.at_ms') VIRTUAL,
     kind TEXT GENERATED ALWAYS AS (record ->> '$.kind') VIRTUAL,
     outcome TEXT GENERATED ALWAYS AS (record ->> '$.outcome') VIRTUAL,
     target TEXT GENERATED ALWAYS AS (record ->> '$.target') VIRTUAL,
     locality TEXT GENERATED ALWAYS AS (record ->> '$.locality') VIRTUAL,
     route TEXT GENERATED ALWAYS AS (record ->> '$.route') VIRTUAL,
-    cost_usd REAL GENERATED ALWAYS AS (record ->> '$.cost_usd') VIRTUAL
+    cost_usd REAL GENERATED ALWAYS AS (record ->> '$.cost_usd') VIRTUAL,
+    request_id TEXT
 ) STRICT;
 CREATE INDEX records_by_request ON records (request_id);
-CREATE TABLE profiles (name TEXT PRIMARY KEY, profile TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE shared (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE anchor (id INTEGER PRIMARY KEY CHECK (id = 0), seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
+";
+
+/// From version 1, which computed the request's id from the JSON and knew profiles only.
+const FROM_1: &str = "
+DROP INDEX records_by_request;
+ALTER TABLE records DROP COLUMN request_id;
+ALTER TABLE records ADD COLUMN request_id TEXT;
+UPDATE records SET request_id = record ->> '$.request_id';
+CREATE INDEX records_by_request ON records (request_id);
+ALTER TABLE profiles RENAME TO shared;
+ALTER TABLE shared RENAME COLUMN profile TO value;
 ";
 
 /// Opens the file for writing and makes it and its folder where they are not there, for their owner alone.
@@ -45,18 +56,24 @@ pub(super) fn open(path: &Path, is_synced: bool) -> Result<Connection, LedgerErr
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY;")?;
     connection.pragma_update(None, "synchronous", if is_synced { "FULL" } else { "NORMAL" })?;
-    match sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)? {
+    sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)?;
+    match sqlite::migrate(&mut connection, &[FROM_1], SCHEMA_VERSION)? {
         SCHEMA_VERSION => Ok(connection),
         found => Err(LedgerError::Newer { found, known: SCHEMA_VERSION }),
     }
 }
 
-/// Opens a file that is there for reading.
+/// Opens a file that is there for reading; one of an older version is brought up to this one first.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     match sqlite::version(&connection)? {
         SCHEMA_VERSION => Ok(connection),
+        1..SCHEMA_VERSION => {
+            drop(connection);
+            drop(open(path, false)?);
+            open_to_read(path)
+        }
         found => Err(LedgerError::Newer { found, known: SCHEMA_VERSION }),
     }
 }

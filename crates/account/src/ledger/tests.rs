@@ -146,7 +146,7 @@ fn what_is_settled_is_read_again_with_all_that_it_was_decided_by() {
     let decision = record.decision.unwrap();
     assert_eq!((&*decision.policy, &*decision.reason), ("abc", "rule=rest"));
     assert_eq!(decision.placement, ["device", "network", "cloud"]);
-    assert_eq!(decision.facts.facts(), (Facts::clone(&decided.facts), vec![]));
+    assert_eq!(reader.facts(&decision).unwrap().unwrap().facts(), (Facts::clone(&decided.facts), vec![]));
     assert_eq!(reader.targets(&decision.targets).unwrap(), (decided.targets.to_vec(), 0));
 }
 
@@ -243,12 +243,81 @@ fn whatever_is_done_to_a_record_is_found() {
 }
 
 #[test]
-fn a_profile_that_was_edited_is_found() {
-    let folder = Folder::new();
-    written(&folder, [settlement(1)]);
-    folder.edit("UPDATE profiles SET profile = replace(profile, '0.3', '0.2')");
-    let faults = folder.faults();
-    assert!(matches!(&faults[..], [fault] if fault.ends_with("of a target was edited")), "{faults:?}");
+fn what_records_share_and_the_column_of_its_own_are_looked_over_too() {
+    let check = |sql: &str, start: &str, end: &str| {
+        let folder = Folder::new();
+        written(&folder, (1..=3).map(settlement));
+        folder.edit(sql);
+        let faults = folder.faults();
+        let is_told = |fault: &String| fault.starts_with(start) && fault.ends_with(end);
+        assert!(matches!(&faults[..], [fault] if is_told(fault)), "{sql}: {faults:?}");
+    };
+    check("UPDATE shared SET value = replace(value, '0.3', '0.2')", "what records share under", "was edited");
+    check("DELETE FROM shared WHERE value LIKE '%cloud/large%'", "what record 1 shares", "was removed");
+    check("DELETE FROM shared WHERE value LIKE '%request.mode%'", "what record 1 shares", "was removed");
+    check("UPDATE records SET request_id = 'x' WHERE seq = 2", "record 2 is kept under the id", "another request");
+    check("UPDATE records SET request_id = NULL WHERE seq = 2", "record 2 is kept under the id", "another request");
+}
+
+/// As version 1 made it, with the facts that version 2 does not repeat.
+const VERSION_1: &str = "
+CREATE TABLE records (
+    seq INTEGER PRIMARY KEY,
+    record TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    request_id TEXT GENERATED ALWAYS AS (record ->> '$.request_id') VIRTUAL,
+    at_ms INTEGER GENERATED ALWAYS AS (record ->> '$.at_ms') VIRTUAL,
+    kind TEXT GENERATED ALWAYS AS (record ->> '$.kind') VIRTUAL,
+    outcome TEXT GENERATED ALWAYS AS (record ->> '$.outcome') VIRTUAL,
+    target TEXT GENERATED ALWAYS AS (record ->> '$.target') VIRTUAL,
+    locality TEXT GENERATED ALWAYS AS (record ->> '$.locality') VIRTUAL,
+    route TEXT GENERATED ALWAYS AS (record ->> '$.route') VIRTUAL,
+    cost_usd REAL GENERATED ALWAYS AS (record ->> '$.cost_usd') VIRTUAL
+) STRICT;
+CREATE INDEX records_by_request ON records (request_id);
+CREATE TABLE profiles (name TEXT PRIMARY KEY, profile TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE anchor (id INTEGER PRIMARY KEY CHECK (id = 0), seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
+PRAGMA user_version = 1;
+";
+const RECORD_OF_VERSION_1: &str = r#"{"request_id":"req_old","at_ms":1795900050995,"kind":"request","api":"chat_completions","stream":false,"outcome":"answered","target":"local/small","locality":"device","route":"rest","duration_ms":0.73,"tokens":{"input":100,"cached":0,"output":32,"estimated":false},"request_bytes":622,"response_bytes":816,"cache":"none","cost_usd":0.0,"decision":{"policy":"6c70d28f3718","reason":"rule=rest","placement":["device"],"plan":["local/small"],"facts":{"request.mode":"only_on_device","request.privacy":"confidential","request.stream":false,"signals.personal_data":1},"targets":[]},"attempts":[]}"#;
+
+#[test]
+fn a_file_of_an_older_version_is_brought_up_and_goes_on() {
+    for reads_first in [true, false] {
+        let folder = Folder::new();
+        std::fs::create_dir(folder.file().parent().unwrap()).unwrap();
+        folder.edit(VERSION_1);
+        let hash = Hash::GENESIS.then(RECORD_OF_VERSION_1.as_bytes());
+        let insert = "INSERT INTO records (seq, record, hash) VALUES (1, ?1, ?2)";
+        Connection::open(folder.file()).unwrap().execute(insert, (RECORD_OF_VERSION_1, hash.bytes())).unwrap();
+        if reads_first {
+            assert_eq!(folder.reader().head().unwrap().seq, 1);
+        }
+        written(&folder, [settlement(2)]);
+        assert_eq!(folder.faults(), [""; 0]);
+        let reader = folder.reader();
+        assert_eq!(reader.head().unwrap().seq, 2);
+        let old = reader.receipt("req_old").unwrap().unwrap().newest;
+        assert_eq!(old.json, RECORD_OF_VERSION_1);
+        let decision = old.record.decision.unwrap();
+        let facts = reader.facts(&decision).unwrap().unwrap();
+        // It says of itself what it knew.
+        assert!(facts.is_recorded("request.mode") && !facts.is_recorded("request.tools"));
+        let (facts, unknown) = facts.facts();
+        assert_eq!((facts.request.mode, facts.signals.personal_data), (policy::Mode::OnlyOnDevice, Some(1)));
+        assert_eq!((facts.signals.secrets, unknown), (None, vec![]));
+        assert_eq!(reader.summary(&Filter::default()).unwrap().stayed, 1);
+        // What was brought up is of the shape of what is made new.
+        let columns = |file: &Path| -> Vec<String> {
+            let connection = Connection::open(file).unwrap();
+            let mut select =
+                connection.prepare("SELECT name || type || hidden FROM pragma_table_xinfo('records')").unwrap();
+            select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        let new = Folder::new();
+        written(&new, [settlement(1)]);
+        assert_eq!(columns(&folder.file()), columns(&new.file()));
+    }
 }
 
 #[test]
@@ -356,7 +425,7 @@ fn the_file_is_its_owners_alone_and_one_of_a_newer_version_is_left_alone() {
     assert_eq!((mode(&folder.file()), mode(folder.file().parent().unwrap())), (0o600, 0o700));
     folder.edit("PRAGMA user_version = 99");
     let newer = Ledger::open(&folder.file(), limits()).err().map(|error| error.to_string());
-    assert_eq!(newer.as_deref(), Some("the ledger has schema version 99, and this version of Tidegate knows 1"));
+    assert_eq!(newer.as_deref(), Some("the ledger has schema version 99, and this version of Tidegate knows 2"));
     assert!(LedgerReader::open(&folder.file()).is_err());
 }
 

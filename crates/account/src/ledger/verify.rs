@@ -1,15 +1,13 @@
 //! Looks the chain over, from the oldest record that is kept to the newest.
 
-use std::collections::HashSet;
-
 use super::LedgerError;
 use super::chain::{Hash, Head};
-use super::profiles::name_of;
 use super::reader::LedgerReader;
 use super::retention::{anchor, head};
+use super::shared::name_of;
 
 /// Faults that are told at most.
-const FAULTS_MAX: usize = 100;
+const FAULTS_MAX: u32 = 100;
 /// Faults of which it is looked for where the record stood before, at most.
 const SOUGHT_MAX: usize = 8;
 
@@ -41,8 +39,12 @@ pub enum FaultKind {
     Cut,
     /// It is known to have had another hash: everything from there on was written anew.
     Rewritten,
-    /// The profile of a target, under this name, was changed.
-    Profile(String),
+    /// Its column of the request's id is not what the record says.
+    Misnamed,
+    /// What records share under this name was changed.
+    Shared(String),
+    /// What this record shares with others, under this name, is missing.
+    Unshared(String),
 }
 
 /// What was looked over.
@@ -92,7 +94,8 @@ impl LedgerReader {
         for place in known {
             looked.compare(&transaction, *place)?;
         }
-        looked.profiles(&transaction)?;
+        looked.columns(&transaction)?;
+        looked.shared(&transaction)?;
         looked.faults.sort_by_key(|fault| fault.seq);
         Ok(looked)
     }
@@ -123,7 +126,7 @@ impl LedgerReader {
 
 impl Verified {
     fn fault(&mut self, seq: u64, kind: FaultKind) {
-        if self.faults.len() < FAULTS_MAX {
+        if self.faults.len() < FAULTS_MAX as usize {
             self.faults.push(Fault { seq, kind });
         }
     }
@@ -144,15 +147,39 @@ impl Verified {
         Ok(())
     }
 
-    fn profiles(&mut self, connection: &rusqlite::Connection) -> Result<(), LedgerError> {
-        let mut select = connection.prepare("SELECT name, profile FROM profiles")?;
-        let mut rows = select.query([])?;
-        let mut seen = HashSet::new();
+    /// The one column that is not computed from the record. What is no JSON was told of before.
+    fn columns(&mut self, connection: &rusqlite::Connection) -> Result<(), LedgerError> {
+        let sql = "SELECT seq FROM records
+                   WHERE json_valid(record) AND request_id IS NOT record ->> '$.request_id' ORDER BY seq LIMIT ?1";
+        let mut select = connection.prepare(sql)?;
+        let mut rows = select.query([FAULTS_MAX])?;
         while let Some(row) = rows.next()? {
-            let (name, profile): (String, String) = (row.get(0)?, row.get(1)?);
-            if name_of(&profile) != name && seen.insert(name.clone()) {
-                self.fault(0, FaultKind::Profile(name));
+            self.fault(u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(), FaultKind::Misnamed);
+        }
+        Ok(())
+    }
+
+    /// What records share is under the hash of its text, and all that they name is there.
+    fn shared(&mut self, connection: &rusqlite::Connection) -> Result<(), LedgerError> {
+        let mut select = connection.prepare("SELECT name, value FROM shared")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let (name, value): (String, String) = (row.get(0)?, row.get(1)?);
+            if name_of(&value) != name {
+                self.fault(0, FaultKind::Shared(name));
             }
+        }
+        let named = "SELECT seq, record ->> '$.decision.base' AS name FROM records WHERE json_valid(record)
+                     UNION ALL SELECT seq, target.value ->> '$.profile' FROM records,
+                         json_each(iif(json_valid(record), record, '{}'), '$.decision.targets') AS target";
+        let sql = format!(
+            "SELECT min(seq), name FROM ({named}) WHERE name NOT IN (SELECT name FROM shared) GROUP BY name LIMIT ?1"
+        );
+        let mut select = connection.prepare(&sql)?;
+        let mut rows = select.query([FAULTS_MAX])?;
+        while let Some(row) = rows.next()? {
+            let (seq, name): (i64, String) = (row.get(0)?, row.get(1)?);
+            self.fault(u64::try_from(seq).unwrap_or_default(), FaultKind::Unshared(name));
         }
         Ok(())
     }
@@ -172,7 +199,11 @@ impl std::fmt::Display for Fault {
             FaultKind::Rewritten => {
                 write!(f, "record {seq} is another one than it was: it or one before was written anew")
             }
-            FaultKind::Profile(name) => write!(f, "the profile {name} of a target was edited"),
+            FaultKind::Misnamed => write!(f, "record {seq} is kept under the id of another request"),
+            FaultKind::Shared(name) => write!(f, "what records share under the name {name} was edited"),
+            FaultKind::Unshared(name) => {
+                write!(f, "what record {seq} shares with others under the name {name} was removed")
+            }
         }
     }
 }

@@ -10,10 +10,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use tracing::{info, warn};
 
 use super::chain::Head;
-use super::profiles::Profiles;
 use super::queue::Queue;
 use super::record::Record;
 use super::retention::{head, purge, signed};
+use super::shared::Shared;
 use super::{LedgerError, LedgerLimits, schema};
 use crate::Settlement;
 
@@ -77,7 +77,7 @@ impl Ledger {
             limits,
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
-            profiles: Profiles::default(),
+            shared: Shared::default(),
             json: Vec::new(),
             since_purge: PURGE_EVERY,
             is_failing: false,
@@ -139,7 +139,7 @@ struct Writer {
     limits: LedgerLimits,
     queue: Arc<Queue>,
     counters: Arc<Counters>,
-    profiles: Profiles,
+    shared: Shared,
     /// The record that is just being written.
     json: Vec<u8>,
     since_purge: usize,
@@ -169,7 +169,7 @@ impl Writer {
         let mut is_last = false;
         loop {
             let committed = self.commit(batch);
-            self.profiles.settle(committed.is_ok());
+            self.shared.settle(committed.is_ok());
             let error = match committed {
                 Ok(()) => {
                     self.counters.written.fetch_add(batch.len() as u64, Ordering::Relaxed);
@@ -199,18 +199,22 @@ impl Writer {
         let Head { mut seq, mut hash } = head(&transaction)?;
         let mut now_ms = 0;
         {
-            let mut insert = transaction.prepare("INSERT INTO records (seq, record, hash) VALUES (?1, ?2, ?3)")?;
+            let mut insert =
+                transaction.prepare("INSERT INTO records (seq, record, hash, request_id) VALUES (?1, ?2, ?3, ?4)")?;
             for settlement in batch {
-                let record = Record::of(settlement, &mut self.profiles);
+                if let Some(decided) = &settlement.decided {
+                    self.shared.meet(&decided.targets);
+                }
+                let record = Record::of(settlement, &self.shared);
                 now_ms = now_ms.max(record.at_ms);
                 self.json.clear();
                 serde_json::to_writer(&mut self.json, &record).map_err(|error| unwritable(error.to_string()))?;
                 let json = std::str::from_utf8(&self.json).map_err(|error| unwritable(error.to_string()))?;
                 (seq, hash) = (seq + 1, hash.then(json.as_bytes()));
-                insert.execute((signed(seq), json, hash.bytes()))?;
+                insert.execute((signed(seq), json, hash.bytes(), &settlement.request_id))?;
             }
         }
-        self.profiles.write(&transaction)?;
+        self.shared.write(&transaction)?;
         self.since_purge += batch.len();
         if self.since_purge >= PURGE_EVERY {
             let is_more = purge(&transaction, &self.limits, now_ms)?;

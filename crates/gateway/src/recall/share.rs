@@ -1,5 +1,6 @@
 //! One of the callers of an answer: waits for it, within its own time, and has it written as it comes.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -59,10 +60,11 @@ pub(crate) async fn share(
     let due = settling.begun() + gateway.config.limits.total_timeout;
     let label = if seat.leads() { CacheLabel::Miss } else { CacheLabel::Coalesced };
     let may_begin = request.stream() && outbox.is_none();
-    let work = timeout_at(due.into(), seat.begun());
     let request_id = settling.request_id().to_owned();
-    let waiting = awaiting::run(gateway, session, &decision.plan, &request_id, may_begin, Some(label), work);
-    let Waited { done, is_begun } = waiting.await;
+    let Waited { done, is_begun } = {
+        let work = pin!(timeout_at(due.into(), seat.begun()));
+        awaiting::run(gateway, session, &decision.plan, &request_id, may_begin, Some(label), work).await
+    };
     let head = match done {
         None => return done_as(settling, RequestOutcome::CallerGone),
         Some(Err(_)) => {
@@ -128,7 +130,7 @@ async fn stream(
     let (mut at, mut remember) = (0, Some(remember));
     let interrupted = |detail: &str, stalled| Some(ApiError::stream_interrupted(detail, stalled));
     let error = loop {
-        match until_gone(session, timeout_at(due.into(), seat.next(at))).await {
+        match until_gone(session, pin!(timeout_at(due.into(), seat.next(at)))).await {
             None => return RequestOutcome::CallerGone,
             Some(Err(_)) => break interrupted(LATE, true),
             Some(Ok(Next::Lagged)) => {
@@ -182,7 +184,7 @@ async fn whole(
     let alone = (Shared::Alone { is_begun: false }, None);
     let (mut at, mut all) = (0, BytesMut::new());
     let end = loop {
-        match until_gone(session, timeout_at(due.into(), seat.next(at))).await {
+        match until_gone(session, pin!(timeout_at(due.into(), seat.next(at)))).await {
             None => return done_as(settling, RequestOutcome::CallerGone),
             Some(Err(_)) => {
                 exchange::fail(session, settling, ApiError::upstream_timeout(&[LATE.to_owned()]), false).await;

@@ -1,6 +1,6 @@
 //! Records as a table, as CSV and as JSON lines.
 
-use account::ledger::{Record, Row};
+use account::ledger::{LedgerReader, Record, Row};
 
 use crate::span::shown;
 
@@ -107,9 +107,15 @@ fn fields(row: &Row) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// Whole records, with their places.
-pub(super) fn json(rows: &[Row]) {
-    for row in rows {
-        say!(r#"{{"seq":{},"hash":"{}","record":{}}}"#, row.head.seq, row.head.hash, row.json);
+/// Whole records, with their places, and with the facts that they do not repeat.
+pub(super) fn json(reader: &LedgerReader, rows: Vec<Row>) -> anyhow::Result<()> {
+    for Row { head, mut record, .. } in rows {
+        if let Some(decision) = &mut record.decision
+            && let Some(facts) = reader.facts(decision)?
+        {
+            (decision.facts, decision.base) = (facts, None);
+        }
+        say!(r#"{{"seq":{},"hash":"{}","record":{}}}"#, head.seq, head.hash, serde_json::to_string(&record)?);
     }
+    Ok(())
 }

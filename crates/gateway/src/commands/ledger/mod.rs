@@ -29,7 +29,7 @@ pub(crate) fn ledger(action: &LedgerAction) -> anyhow::Result<()> {
             match format {
                 Format::Table => list::table(&rows),
                 Format::Csv => list::csv(&rows),
-                Format::Json => list::json(&rows),
+                Format::Json => list::json(&reader, rows)?,
             }
             Ok(())
         }
@@ -85,6 +85,10 @@ fn export(reader: &LedgerReader, out: &Path, filter: &Filter) -> anyhow::Result<
     let options = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
     let mut file = BufWriter::new(options.with_context(|| format!("{} cannot be made", out.display()))?);
     let (mut count, mut failed) = (0, None);
+    // What records call by a name stands before them, so that the file tells all.
+    for (name, value) in reader.all_shared()? {
+        writeln!(file, r#"{{"shared":"{name}","value":{value}}}"#)?;
+    }
     reader.each(filter, |row| {
         // The record stands there as its hash was made, so that whoever has the file can verify it.
         let (seq, hash) = (row.head.seq, row.head.hash);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use account::ledger::{Record, RecordedDecision};
-use policy::{Limit, Locality, OUTPUT_TOKENS_DEFAULT, Plan, Refusal, TargetFacts};
+use policy::{Facts, Limit, Locality, OUTPUT_TOKENS_DEFAULT, Plan, Refusal, TargetFacts};
 
 /// Where a request goes that nobody is asked to answer.
 const NOBODY: &str = "none";
@@ -15,6 +15,7 @@ const NOBODY: &str = "none";
 pub(super) struct Case<'a> {
     pub record: &'a Record<'a>,
     pub decision: &'a RecordedDecision<'a>,
+    pub facts: &'a Facts,
     pub targets: &'a [TargetFacts],
     pub decided: &'a Result<Plan, Refusal>,
 }
@@ -123,10 +124,7 @@ impl<'a> Case<'a> {
         let price = first.profile.price?;
         Some(match self.record.tokens {
             Some(tokens) => price.cost_usd(tokens.input as f64, tokens.cached as f64, tokens.output as f64),
-            None => {
-                let (facts, _) = self.decision.facts.facts();
-                price.cost_usd(first.prompt_tokens(&facts) as f64, 0.0, OUTPUT_TOKENS_DEFAULT as f64)
-            }
+            None => price.cost_usd(first.prompt_tokens(self.facts) as f64, 0.0, OUTPUT_TOKENS_DEFAULT as f64),
         })
     }
 }

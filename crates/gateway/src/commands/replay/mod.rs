@@ -36,7 +36,7 @@ pub(crate) struct Replayed {
     pub between_ms: (u64, u64),
     /// Requests without a decision in their record, which were not.
     pub undecided: u64,
-    /// Requests of which a target as it was cannot be read any more, which were not.
+    /// Requests of which a target or the facts as they were cannot be read any more, which were not.
     pub unreadable: u64,
     /// Requests with facts that this version does not know: decided without them.
     pub unknown_facts: u64,
@@ -76,19 +76,19 @@ impl Replayed {
             return Ok(());
         };
         let (targets, unread) = reader.targets(&decision.targets)?;
-        if unread > 0 {
+        let Some(recorded) = reader.facts(decision)?.filter(|_| unread == 0) else {
             self.unreadable += 1;
             return Ok(());
-        }
-        let (facts, unknown) = decision.facts.facts();
+        };
+        let (facts, unknown) = recorded.facts();
         self.unknown_facts += u64::from(!unknown.is_empty());
         for name in unknown {
             *self.unknown_names.entry(name).or_default() += 1;
         }
-        self.older += u64::from(needed.iter().any(|fact| !decision.facts.is_recorded(fact.name)));
+        self.older += u64::from(needed.iter().any(|fact| !recorded.is_recorded(fact.name)));
         self.requests += 1;
         let decided = decide(policy, &facts, &targets);
-        self.difference.add(&Case { record, decision, targets: &targets, decided: &decided }, list_max);
+        self.difference.add(&Case { record, decision, facts: &facts, targets: &targets, decided: &decided }, list_max);
         Ok(())
     }
 

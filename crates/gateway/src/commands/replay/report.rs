@@ -82,7 +82,7 @@ fn headline(replayed: &Replayed) -> String {
 fn left_aside(replayed: &Replayed) -> Vec<String> {
     let notes = [
         (replayed.undecided, "had no decision: they were refused before one"),
-        (replayed.unreadable, "had targets that this version cannot read"),
+        (replayed.unreadable, "had targets or facts that this version cannot read"),
         (replayed.unknown_facts, "had facts that this version does not know, and were decided without them"),
         (replayed.older, "are older than facts that the policy reads, and were decided with their defaults"),
     ];

@@ -194,6 +194,8 @@ async fn commands_read_beside_a_gateway_and_without_one() {
             run(&["ledger", "query", "--route", "rest", "--outcome", "answered", "--limit", "2", "--format", "json"]);
         let last: Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
         assert_eq!((json.lines().count(), &last["record"]["request_id"]), (2, &json!(ids[9])));
+        let facts = &last["record"]["decision"]["facts"];
+        assert_eq!((&facts["request.mode"], &facts["request.messages"]), (&json!("prefer_on_device"), &json!(1)));
         let summary: Value = serde_json::from_str(&run(&["ledger", "summary", "--since", "1h", "--json"])).unwrap();
         assert_eq!((&summary["requests"], &summary["stayed_on_device"]), (&json!(10), &json!(0)));
         assert_eq!(summary["targets"]["cloud/b"]["requests"], 3);
@@ -205,7 +207,13 @@ async fn commands_read_beside_a_gateway_and_without_one() {
     check(5);
     let out = home.join("out.jsonl");
     assert!(run(&["ledger", "export", out.to_str().unwrap()]).starts_with("10 records written"));
-    assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 10);
+    let exported = std::fs::read_to_string(&out).unwrap();
+    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (shared, records) = lines.split_at(lines.len() - 10);
+    assert!(records.iter().all(|line| line["record"].is_object()));
+    let decision = &records[0]["record"]["decision"];
+    let named = [&decision["base"], &decision["targets"][0]["profile"], &decision["targets"][1]["profile"]];
+    assert!(named.iter().all(|name| shared.iter().any(|line| line["shared"] == **name)), "{exported}");
     let again = tidegate(&home, &["ledger", "export", out.to_str().unwrap()]);
     assert!(!again.status.success() && text(&again).contains("cannot be made"));
 
