@@ -2,8 +2,8 @@
 //!
 //! One SQLite file (WAL), readable by its owner alone. Each row is a [`Record`] as canonical JSON of names and numbers, without any text
 //! of a prompt or an answer, and the BLAKE3 hash of the row before it and itself: a chain, so that [`LedgerReader::verify`] finds a record that
-//! was edited, removed or moved. What is searched for are columns that SQLite computes from the JSON, so that there is one truth; the
-//! request's id alone is a column of its own, as parsing JSON for an index costs as much as all else of a record, and `verify` compares it.
+//! was edited, removed or moved. What is searched for is computed from the JSON when it is read (view `exchanges`), so that there is one truth; the
+//! request's id alone is a column of its own, for its index, and `verify` compares it.
 //! What many records have in common is kept once beside them.
 //!
 //! One thread writes, behind a bounded queue, several records in a transaction. Whoever settles an exchange hands it over and

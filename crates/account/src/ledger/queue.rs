@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::Settlement;
 
-/// Records that are written in one transaction at most; at so many the writer does not wait for more.
+/// Records that are written in one transaction at most.
 pub(super) const BATCH_MAX: usize = 1024;
+/// At so many the writer does not wait for more: a transaction costs as much as a few records, and a longer run of the writer makes those who
+/// answer requests wait for a processor.
+const BATCH_ENOUGH: usize = 64;
 
 /// The queue between those who settle and the one who writes.
 pub(super) struct Queue {
@@ -52,7 +55,7 @@ impl Queue {
         }
         state.waiting.push(settlement);
         state.taken += 1;
-        if state.is_idle || state.waiting.len() == BATCH_MAX {
+        if state.is_idle || state.waiting.len() == BATCH_ENOUGH {
             self.filled.notify_one();
         }
         true
@@ -68,7 +71,7 @@ impl Queue {
         }
         state.is_idle = false;
         let due = Instant::now() + gather;
-        while state.waiting.len() < BATCH_MAX && !state.is_wanted && !state.is_closed {
+        while state.waiting.len() < BATCH_ENOUGH && !state.is_wanted && !state.is_closed {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

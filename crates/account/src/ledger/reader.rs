@@ -169,10 +169,10 @@ impl LedgerReader {
         let (condition, mut values) = self.condition(filter)?;
         let columns = "seq, hash, record";
         let sql = match filter.newest {
-            None => format!("SELECT {columns} FROM records WHERE {condition} ORDER BY seq"),
+            None => format!("SELECT {columns} FROM exchanges WHERE {condition} ORDER BY seq"),
             Some(newest) => {
                 values.push(Value::Integer(signed(newest)));
-                let newest = format!("SELECT {columns} FROM records WHERE {condition} ORDER BY seq DESC LIMIT ?");
+                let newest = format!("SELECT {columns} FROM exchanges WHERE {condition} ORDER BY seq DESC LIMIT ?");
                 format!("SELECT {columns} FROM ({newest}) ORDER BY seq")
             }
         };
@@ -204,7 +204,7 @@ impl LedgerReader {
     /// # Errors
     /// As [`Self::each`].
     pub fn receipt(&self, request_id: &str) -> Result<Option<Receipt>, LedgerError> {
-        let sql = "SELECT seq, hash, record FROM records WHERE request_id = ?1 AND kind <> 'comparison'
+        let sql = "SELECT seq, hash, record FROM exchanges WHERE request_id = ?1 AND kind <> 'comparison'
                    ORDER BY seq DESC LIMIT ?2";
         let mut select = self.connection.prepare(sql)?;
         let mut found = select.query((request_id, SAME_ID_MAX))?;
@@ -276,7 +276,7 @@ impl LedgerReader {
     pub fn spent(&self, kind: &str, since_ms: u64) -> Result<Spent, LedgerError> {
         let filter = Filter { since_ms: Some(since_ms), kind: Some(kind.to_owned()), ..Filter::default() };
         let (condition, values) = self.condition(&filter)?;
-        let sql = format!("SELECT count(*), total(cost_usd) FROM records WHERE {condition}");
+        let sql = format!("SELECT count(*), total(cost_usd) FROM exchanges WHERE {condition}");
         let read = |row: &SqlRow<'_>| Ok(Spent { count: unsigned(row.get(0)?), usd: row.get(1)? });
         Ok(self.connection.query_row(&sql, params_from_iter(values), read)?)
     }
@@ -294,7 +294,7 @@ impl LedgerReader {
                     record ->> '$.tokens.input', record ->> '$.tokens.output', record ->> '$.ttft_ms',
                     record ->> '$.duration_ms', record ->> '$.cache',
                     CASE WHEN instr(record, '\"hedge_lost\"') THEN {lost} ELSE 0.0 END
-             FROM records WHERE {condition} ORDER BY seq"
+             FROM exchanges WHERE {condition} ORDER BY seq"
         );
         let mut select = self.connection.prepare(&sql)?;
         let mut rows = select.query(params_from_iter(values))?;
@@ -334,7 +334,7 @@ impl LedgerReader {
     /// The last place before the records of a time, found by halving.
     fn before(&self, at_ms: u64) -> Result<u64, LedgerError> {
         let (mut low, mut high) = (anchor(&self.connection)?.seq, head(&self.connection)?.seq);
-        let mut find = self.connection.prepare("SELECT at_ms FROM records WHERE seq = ?1")?;
+        let mut find = self.connection.prepare("SELECT at_ms FROM exchanges WHERE seq = ?1")?;
         while low < high {
             let middle = low + (high - low).div_ceil(2);
             let at: Option<i64> = find.query_row([signed(middle)], |row| row.get(0)).optional()?;

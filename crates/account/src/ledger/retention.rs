@@ -10,8 +10,8 @@ const CHUNK: u64 = 2000;
 
 /// Removes some of the records that are over a limit; whether there may be more.
 pub(super) fn purge(transaction: &Transaction<'_>, limits: &LedgerLimits, now_ms: u64) -> rusqlite::Result<bool> {
-    let oldest = "SELECT seq, at_ms FROM records ORDER BY seq LIMIT ?1";
-    let mut first = transaction.prepare("SELECT at_ms FROM records ORDER BY seq LIMIT 1")?;
+    let oldest = "SELECT seq, at_ms FROM exchanges ORDER BY seq LIMIT ?1";
+    let mut first = transaction.prepare("SELECT at_ms FROM exchanges ORDER BY seq LIMIT 1")?;
     let Some(first_ms) = first.query_row([], |row| row.get::<_, i64>(0)).optional()? else { return Ok(false) };
     let kept_from = now_ms.saturating_sub(u64::try_from(limits.keep.as_millis()).unwrap_or(u64::MAX));
     let last: Option<i64> = if first_ms < signed(kept_from) {

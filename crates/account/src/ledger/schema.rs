@@ -15,28 +15,37 @@ pub(super) const SCHEMA_VERSION: i64 = 2;
 /// Only what is looked up by a single value has an index: each costs time with every record. `anchor` is the last record that was removed
 /// for its age or the size of the file: the chain goes on from it.
 const TABLES: &str = "
-CREATE TABLE records (
-    seq INTEGER PRIMARY KEY,
-    record TEXT NOT NULL,
-    hash BLOB NOT NULL,
-    at_ms INTEGER GENERATED ALWAYS AS (record ->> '$.at_ms') VIRTUAL,
-    kind TEXT GENERATED ALWAYS AS (record ->> '$.kind') VIRTUAL,
-    outcome TEXT GENERATED ALWAYS AS (record ->> '$.outcome') VIRTUAL,
-    target TEXT GENERATED ALWAYS AS (record ->> '$.target') VIRTUAL,
-    locality TEXT GENERATED ALWAYS AS (record ->> '$.locality') VIRTUAL,
-    route TEXT GENERATED ALWAYS AS (record ->> '$.route') VIRTUAL,
-    cost_usd REAL GENERATED ALWAYS AS (record ->> '$.cost_usd') VIRTUAL,
-    request_id TEXT
-) STRICT;
+CREATE TABLE records (seq INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL, request_id TEXT) STRICT;
 CREATE INDEX records_by_request ON records (request_id);
 CREATE TABLE shared (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE anchor (id INTEGER PRIMARY KEY CHECK (id = 0), seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
 ";
 
-/// From version 1, which computed the request's id from the JSON and knew profiles only.
+/// What is searched for in records, computed when they are read. Generated columns would be computed as well with each that is written, which
+/// costs as much as all else of it.
+const VIEW: &str = "
+CREATE VIEW exchanges AS SELECT seq, hash, record, request_id,
+    record ->> '$.at_ms' AS at_ms,
+    record ->> '$.kind' AS kind,
+    record ->> '$.outcome' AS outcome,
+    record ->> '$.target' AS target,
+    record ->> '$.locality' AS locality,
+    record ->> '$.route' AS route,
+    record ->> '$.cost_usd' AS cost_usd
+FROM records;
+";
+
+/// From version 1, which had generated columns and knew profiles only.
 const FROM_1: &str = "
 DROP INDEX records_by_request;
 ALTER TABLE records DROP COLUMN request_id;
+ALTER TABLE records DROP COLUMN at_ms;
+ALTER TABLE records DROP COLUMN kind;
+ALTER TABLE records DROP COLUMN outcome;
+ALTER TABLE records DROP COLUMN target;
+ALTER TABLE records DROP COLUMN locality;
+ALTER TABLE records DROP COLUMN route;
+ALTER TABLE records DROP COLUMN cost_usd;
 ALTER TABLE records ADD COLUMN request_id TEXT;
 UPDATE records SET request_id = record ->> '$.request_id';
 CREATE INDEX records_by_request ON records (request_id);
@@ -56,8 +65,8 @@ pub(super) fn open(path: &Path, is_synced: bool) -> Result<Connection, LedgerErr
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY;")?;
     connection.pragma_update(None, "synchronous", if is_synced { "FULL" } else { "NORMAL" })?;
-    sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)?;
-    match sqlite::migrate(&mut connection, &[FROM_1], SCHEMA_VERSION)? {
+    sqlite::create(&mut connection, &[TABLES, VIEW].concat(), SCHEMA_VERSION)?;
+    match sqlite::migrate(&mut connection, &[&[FROM_1, VIEW].concat()], SCHEMA_VERSION)? {
         SCHEMA_VERSION => Ok(connection),
         found => Err(LedgerError::Newer { found, known: SCHEMA_VERSION }),
     }
