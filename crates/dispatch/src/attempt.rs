@@ -9,7 +9,7 @@ use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamErr
 
 use crate::admission::Seat;
 use crate::assemble::Assembled;
-use crate::egress::{self, Response};
+use crate::egress::{self, Message, Response};
 use crate::journal::{Journal, Try};
 use crate::leg::{Leg, Limits, Progress};
 use crate::output::Output;
@@ -109,7 +109,7 @@ impl<'a> Order<'a> {
                     false => self.assemble(leg).await,
                 };
             }
-            Ok(Asked::Whole(body)) => self.whole(body),
+            Ok(Asked::Whole(body)) => self.whole(body, &mut tried),
             Err(failure) => Err(failure),
         };
         conclude(tried, begun)
@@ -133,7 +133,7 @@ impl<'a> Order<'a> {
 
     /// Reads a stream to its end and makes a whole answer of it.
     async fn assemble(self, mut leg: Leg<'a>) -> Result<Begun<'a>, TargetFailure> {
-        let assembled = Assembled::read(&mut leg).await.and_then(|body| self.whole(body));
+        let assembled = Assembled::read(&mut leg).await.and_then(|body| self.whole(body, &mut leg.tried));
         conclude(leg.tried, assembled)
     }
 
@@ -173,7 +173,8 @@ impl<'a> Order<'a> {
             true => (limits.first_token, Outcome::FirstTokenTimeout),
             false => (limits.total, Outcome::TotalTimeout),
         };
-        let sent = egress::send(self.plan.placement(), &target.profile, &destination, body, &tried.sent, streams, due);
+        let message = Message { body, stream: streams, trace: tried.told() };
+        let sent = egress::send(self.plan.placement(), &target.profile, &destination, message, &tried.sent, due);
         let response = sent.await.map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
         if response.status() != 200 {
             // Refused before it had a slot, or after it.
@@ -230,9 +231,10 @@ impl<'a> Order<'a> {
         })
     }
 
-    fn whole(self, body: Bytes) -> Result<(Bytes, Usage, bool), TargetFailure> {
+    fn whole(self, body: Bytes, tried: &mut Try<'_>) -> Result<(Bytes, Usage, bool), TargetFailure> {
         match ChatCompletion::parse(body) {
             Ok(completion) => {
+                tried.saw_whole(&completion);
                 let counted = completion.usage();
                 let prompt_tokens = self.request.prompt_tokens_estimate();
                 let usage =

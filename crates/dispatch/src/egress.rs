@@ -10,14 +10,25 @@ use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use policy::{Outcome, Placement, TargetProfile};
 use tokio::time::Instant;
+use wire::TraceContext;
 
 use crate::Destination;
 use crate::destination::Route;
 use crate::http1;
 use crate::sent::{Counted, Sent};
+use crate::trace::{TRACEPARENT, TRACESTATE};
 
 /// How long the end of a body is awaited that nobody needs, so that the connection can be used again.
 const DRAIN_LIMIT: Duration = Duration::from_millis(250);
+
+/// One prompt as it is sent.
+pub(crate) struct Message {
+    pub(crate) body: Bytes,
+    /// Whether a stream is asked for.
+    pub(crate) stream: bool,
+    /// What the target is told of the trace that the request is part of.
+    pub(crate) trace: Option<TraceContext>,
+}
 
 /// Sends one prompt and waits for the response headers until `due`. `out` is told how much of it has left, also where this is
 /// dropped.
@@ -30,9 +41,8 @@ pub(crate) async fn send(
     placement: &Placement,
     profile: &TargetProfile,
     destination: &Destination,
-    body: Bytes,
+    Message { body, stream, trace }: Message,
     out: &Sent,
-    stream: bool,
     (due, late): (Instant, Outcome),
 ) -> Result<Response, (Outcome, String)> {
     let forbidden = placement.forbids(profile).map(|reason| reason.code());
@@ -51,14 +61,20 @@ pub(crate) async fn send(
     let sent = async {
         match &destination.route {
             Route::Plain(client) => {
-                client.post(accept, body, out).await.map(Response::Plain).map_err(|error| match error {
+                client.post(accept, trace.as_ref(), body, out).await.map(Response::Plain).map_err(|error| match error {
                     http1::Error::Connect(_) => (Outcome::ConnectFailed, error.to_string()),
                     _ => (Outcome::ConnectionLost, error.to_string()),
                 })
             }
             Route::General { client, url, headers } => {
                 let body = reqwest::Body::wrap(Counted::new(body, out.clone()));
-                let request = client.post(url.clone()).headers(headers.clone()).header(ACCEPT, accept).body(body);
+                let mut request = client.post(url.clone()).headers(headers.clone()).header(ACCEPT, accept).body(body);
+                if let Some(trace) = trace {
+                    request = request.header(TRACEPARENT, trace.to_string());
+                    if let Some(state) = trace.state() {
+                        request = request.header(TRACESTATE, state);
+                    }
+                }
                 request.send().await.map(Response::General).map_err(|error| match error.is_connect() {
                     true => (Outcome::ConnectFailed, root_cause(&error)),
                     false => (Outcome::ConnectionLost, root_cause(&error)),

@@ -23,8 +23,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::HOST;
+use wire::TraceContext;
 
 use crate::sent::Sent;
+use crate::trace::{TRACEPARENT, TRACESTATE};
 use body::Body;
 pub(crate) use head::Head;
 pub(crate) use link::Address;
@@ -96,25 +98,31 @@ impl Client {
 
     /// The response to a request without a body; else as [`Self::post`].
     pub(crate) async fn get(&self, accept: &str) -> Result<Response, Error> {
-        self.post(accept, Bytes::new(), &Sent::default()).await
+        self.post(accept, None, Bytes::new(), &Sent::default()).await
     }
 
     /// Sends `body` and waits for the head of the response, on an idle connection if there is one. Dropping the future
     /// closes the connection, at the first word of the target where somebody has to know of it ([`Sent::unheard`]).
-    pub(crate) async fn post(&self, accept: &str, body: Bytes, sent: &Sent) -> Result<Response, Error> {
+    pub(crate) async fn post(
+        &self,
+        accept: &str,
+        trace: Option<&TraceContext>,
+        body: Bytes,
+        sent: &Sent,
+    ) -> Result<Response, Error> {
+        let rest = rest_of_head(accept, trace, body.len());
         if let Some(link) = self.pool.take() {
-            let response = self.exchange(link, accept, body, sent).await;
+            let response = self.exchange(link, &rest, body, sent).await;
             if response.is_err() {
                 self.pool.clear();
             }
             return response;
         }
         let link = self.address.connect(self.connect).await.map_err(Error::Connect)?;
-        self.exchange(link, accept, body, sent).await
+        self.exchange(link, &rest, body, sent).await
     }
 
-    async fn exchange(&self, mut link: Link, accept: &str, body: Bytes, sent: &Sent) -> Result<Response, Error> {
-        let rest = format!("accept: {accept}\r\ncontent-length: {}\r\n\r\n", body.len());
+    async fn exchange(&self, mut link: Link, rest: &str, body: Bytes, sent: &Sent) -> Result<Response, Error> {
         let mut request = BytesMut::with_capacity(self.head.len() + rest.len());
         request.extend_from_slice(&self.head);
         request.extend_from_slice(rest.as_bytes());
@@ -138,6 +146,16 @@ impl Client {
         }
         Err(Error::Closed)
     }
+}
+
+/// What differs between two requests. A context holds nothing that could end a line.
+fn rest_of_head(accept: &str, trace: Option<&TraceContext>, length: usize) -> String {
+    let told = match trace.map(|trace| (trace, trace.state())) {
+        None => String::new(),
+        Some((trace, None)) => format!("{TRACEPARENT}: {trace}\r\n"),
+        Some((trace, Some(state))) => format!("{TRACEPARENT}: {trace}\r\n{TRACESTATE}: {state}\r\n"),
+    };
+    format!("accept: {accept}\r\n{told}content-length: {length}\r\n\r\n")
 }
 
 /// A response whose head has come. Dropped before its end, it closes its connection.

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use policy::{Outcome, TargetId, TargetProfile};
-use wire::{ChatChunk, Usage};
+use wire::{ChatChunk, ChatCompletion, TraceContext, Usage};
 
 use crate::admission::Seat;
 use crate::attempt::estimated;
 use crate::health::Permit;
 use crate::sent::Sent;
-use crate::{Observation, Target, TargetFailure};
+use crate::{AttemptSpan, Observation, Target, TargetFailure, Trace};
 
 /// One try on one target.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct AttemptRecord {
     pub sent_bytes: u64,
     /// Whether it was started beside another one that had brought no token yet.
     pub is_hedge: bool,
+    /// What it is in the trace of the request, where that is recorded.
+    pub span: Option<Box<AttemptSpan>>,
 }
 
 /// Every try of one request, in the order in which they began.
@@ -51,9 +53,22 @@ pub struct Journal {
     records: Mutex<Vec<AttemptRecord>>,
     /// How tries end that are dropped at this moment.
     dropped_as: Mutex<Option<Outcome>>,
+    trace: Option<Box<Trace>>,
 }
 
 impl Journal {
+    /// Of a request that is part of `trace`.
+    #[must_use]
+    pub fn traced(trace: Option<Box<Trace>>) -> Self {
+        Self { trace, ..Self::default() }
+    }
+
+    /// The trace that the request is part of.
+    #[must_use]
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_deref()
+    }
+
     /// What was tried so far.
     #[must_use]
     pub fn records(&self) -> Vec<AttemptRecord> {
@@ -130,6 +145,7 @@ pub(crate) struct Try<'a> {
     pieces: u64,
     /// How much of the request is out.
     pub(crate) sent: Sent,
+    span: Option<Box<AttemptSpan>>,
     is_over: bool,
 }
 
@@ -142,6 +158,7 @@ impl<'a> Try<'a> {
         is_hedge: bool,
     ) -> Self {
         let (begun, generation) = (Instant::now(), 0);
+        let span = journal.trace().and_then(Trace::span);
         let mut records = journal.lock();
         let place = records.len();
         records.push(AttemptRecord {
@@ -157,6 +174,7 @@ impl<'a> Try<'a> {
             is_usage_estimated: false,
             sent_bytes: 0,
             is_hedge,
+            span: span.clone(),
         });
         drop(records);
         Self {
@@ -174,6 +192,7 @@ impl<'a> Try<'a> {
             skipped_events: 0,
             pieces: 0,
             sent: Sent::default(),
+            span,
             is_over: false,
         }
     }
@@ -184,7 +203,22 @@ impl<'a> Try<'a> {
 
     /// Has a slot from now on.
     pub(crate) fn sit(&mut self, seat: Option<Seat>) {
+        if let (Some(span), true) = (&mut self.span, seat.is_some()) {
+            span.led(self.begun);
+        }
         self.seat = seat;
+    }
+
+    /// What the target is told of the trace that the request is part of.
+    pub(crate) fn told(&self) -> Option<TraceContext> {
+        self.journal.trace()?.told(self.target.profile.locality, self.span.as_deref())
+    }
+
+    /// The whole answer has come.
+    pub(crate) fn saw_whole(&mut self, completion: &ChatCompletion) {
+        if let Some(span) = &mut self.span {
+            span.answered(completion);
+        }
     }
 
     /// The answer will come in one piece.
@@ -214,6 +248,9 @@ impl<'a> Try<'a> {
         }
         if let Some(seat) = &mut self.seat {
             seat.saw(chunk);
+        }
+        if let Some(span) = &mut self.span {
+            span.saw(chunk);
         }
     }
 
@@ -288,6 +325,7 @@ impl<'a> Try<'a> {
             (record.duration, record.time_to_first_token) = (duration, time_to_first_token);
             (record.usage, record.is_usage_estimated) = (usage, is_estimated);
             (record.skipped_events, record.sent_bytes) = (self.skipped_events, self.sent.bytes());
+            record.span = self.span.take();
         }
         if let Some(mut permit) = self.permit.take() {
             permit.tell(outcome, retry_after, duration);

@@ -32,6 +32,7 @@ mod refusal;
 mod relay;
 mod remote_speed;
 mod sent;
+mod trace;
 mod worker_slots;
 
 pub use admission::{AdmissionLimits, Flow, Load};
@@ -51,6 +52,7 @@ pub use probe::{CaptiveProbe, ProbeConfig, ProbeError};
 pub use provider::{Lead, Provider, Timeouts, Unavailable};
 pub use relay::{Relay, StreamEnd};
 pub use remote_speed::RemoteSpeed;
+pub use trace::{AttemptSpan, Trace};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use policy::{Facts, Locality, Outcome, Placement, Privacy, RequestFacts, TargetI
 use testkit::ScriptedUpstream;
 
 use crate::Destination;
-use crate::egress;
+use crate::egress::{self, Message};
 use crate::sent::Sent;
 
 fn destination(base_url: &str, locality: Locality) -> Result<Destination, crate::DestinationError> {
@@ -31,7 +31,8 @@ async fn egress_never_connects_to_a_destination_that_the_placement_forbids() {
     let (device_only, in_cloud) = (placement(Privacy::Restricted), profile(Locality::Cloud));
     let send = async |placement: &Placement, profile: &TargetProfile| {
         let (out, limit) = (Sent::default(), (due(), Outcome::TotalTimeout));
-        let sent = egress::send(placement, profile, &cloud, Bytes::from_static(b"{}"), &out, false, limit).await;
+        let message = Message { body: Bytes::from_static(b"{}"), stream: false, trace: None };
+        let sent = egress::send(placement, profile, &cloud, message, &out, limit).await;
         (sent.map(|response| response.status()).map_err(|(outcome, _)| outcome), out.bytes())
     };
     assert_eq!(send(&device_only, &in_cloud).await, (Err(Outcome::ConnectFailed), 0));

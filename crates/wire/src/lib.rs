@@ -1,5 +1,5 @@
 //! Bytes to types and back, for every API dialect that Tidegate speaks: OpenAI's chat completions, its event streams, its
-//! model list and its errors.
+//! model list and its errors; and for the trace context beside them.
 //!
 //! Typed where Tidegate decides, lossless everywhere else: what a caller or a target sent passes through byte for byte
 //! and in order. Knows no async, no I/O, no clock and no policy.
@@ -10,6 +10,7 @@ mod json;
 mod models;
 mod redact;
 pub mod sse;
+mod trace_context;
 mod upstream_error;
 mod usage;
 
@@ -24,5 +25,6 @@ pub use json::JSON_DEPTH_MAX;
 pub use models::ModelList;
 pub use redact::redact;
 pub use sse::{SseDecoder, SseError, SseEvent};
+pub use trace_context::{SpanId, TRACE_STATE_BYTES_MAX, TraceContext, TraceId};
 pub use upstream_error::{ErrorClass, UPSTREAM_BODY_BYTES_MAX, UPSTREAM_MESSAGE_BYTES_MAX, UpstreamError};
 pub use usage::Usage;

@@ -76,7 +76,7 @@ impl Server {
     }
 
     async fn ask(&self) -> Result<(u16, String), Error> {
-        let mut response = self.client.post("application/json", Bytes::from_static(b"{}"), &Sent::default()).await?;
+        let mut response = self.client.post("application/json", None, Bytes::from_static(b"{}"), &Sent::default()).await?;
         let mut body = BytesMut::new();
         while response.read(&mut body).await? {}
         Ok((response.head().status, String::from_utf8(body.to_vec()).unwrap()))
@@ -254,7 +254,7 @@ async fn no_broken_answer_ends_as_if_it_were_whole() {
 async fn what_came_before_a_fault_is_given_and_then_the_fault_again_and_again() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\nnonsense";
     let server = Server::answering(chunked).await;
-    let mut response = server.client.post("a/b", Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
+    let mut response = server.client.post("a/b", None, Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
     let mut out = BytesMut::new();
     assert!(response.read(&mut out).await.unwrap());
     assert_eq!(out, "ok");
@@ -329,11 +329,11 @@ async fn dropping_a_request_or_a_response_closes_its_connection() {
     let mut server = Server::start(vec![vec![Step::Answer(String::new())], vec![Step::Answer(begun.to_owned())]]).await;
     let waiting = server.client.clone();
     let waiting =
-        tokio::spawn(async move { waiting.post("a/b", Bytes::from_static(b"{}"), &Sent::default()).await.is_ok() });
+        tokio::spawn(async move { waiting.post("a/b", None, Bytes::from_static(b"{}"), &Sent::default()).await.is_ok() });
     assert!(matches!(server.next().await, (0, Seen::Request(_))));
     waiting.abort();
     assert_eq!(server.next().await, (0, Seen::Left));
-    let mut response = server.client.post("a/b", Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
+    let mut response = server.client.post("a/b", None, Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
     assert!(matches!(server.next().await, (1, Seen::Request(_))));
     assert!(response.read(&mut BytesMut::new()).await.unwrap());
     drop(response);
@@ -348,7 +348,7 @@ async fn a_request_that_has_to_be_heard_is_given_up_at_the_first_word() {
     unheard.heard().await;
     let (client, mut sent) = (server.client.clone(), Sent::default());
     sent.unheard = Some(unheard.clone());
-    let asked = tokio::spawn(async move { client.post("a/b", Bytes::from_static(b"{}"), &sent).await.is_ok() });
+    let asked = tokio::spawn(async move { client.post("a/b", None, Bytes::from_static(b"{}"), &sent).await.is_ok() });
     assert!(matches!(server.next().await, (0, Seen::Request(_))));
     asked.abort();
     assert!(asked.await.unwrap_err().is_cancelled());
@@ -368,13 +368,13 @@ async fn one_read_brings_all_that_is_there_and_no_more_than_its_limit() {
     let piece = format!("{:x}\r\n{}\r\n", 100, "x".repeat(100));
     let pieces = |count| format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", piece.repeat(count));
     let server = Server::answering(&pieces(3)).await;
-    let mut response = server.client.post("a/b", Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
+    let mut response = server.client.post("a/b", None, Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
     let mut out = BytesMut::new();
     assert!(response.read(&mut out).await.unwrap());
     assert_eq!(out.len(), 300);
 
     let server = Server::answering(&pieces(10_000)).await;
-    let mut response = server.client.post("a/b", Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
+    let mut response = server.client.post("a/b", None, Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
     for _ in 0..20 {
         let mut out = BytesMut::new();
         assert!(response.read(&mut out).await.unwrap());
@@ -386,7 +386,7 @@ async fn one_read_brings_all_that_is_there_and_no_more_than_its_limit() {
 async fn a_target_may_answer_before_it_has_taken_the_whole_request() {
     let refusal = "HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig";
     let server = Server::start(vec![vec![Step::Say(refusal.to_owned()), Step::Answer(String::new())]]).await;
-    let mut response = server.client.post("a/b", vec![b'x'; 32 << 20].into(), &Sent::default()).await.unwrap();
+    let mut response = server.client.post("a/b", None, vec![b'x'; 32 << 20].into(), &Sent::default()).await.unwrap();
     let mut body = BytesMut::new();
     while response.read(&mut body).await.unwrap() {}
     assert_eq!((response.head().status, &body[..]), (413, &b"big"[..]));
@@ -398,7 +398,7 @@ async fn idle_connections_are_few_and_do_not_stay_for_ever() {
     let mut server = Server::start(vec![vec![Step::Answer(OK.to_owned())]]).await;
     let mut responses = Vec::new();
     for _ in 0..IDLE_CONNECTIONS_MAX + 2 {
-        responses.push(server.client.post("a/b", Bytes::from_static(b"{}"), &Sent::default()).await.unwrap());
+        responses.push(server.client.post("a/b", None, Bytes::from_static(b"{}"), &Sent::default()).await.unwrap());
     }
     for mut response in responses {
         while response.read(&mut BytesMut::new()).await.unwrap() {}
@@ -427,7 +427,7 @@ async fn no_connection_is_told_from_a_lost_one() {
         Address::Unix("/nonexistent/socket".into()),
     ] {
         let client = Client::new(address.clone(), "test", "/", &HeaderMap::new(), PATIENCE);
-        let failed = client.post("a/b", Bytes::new(), &Sent::default()).await.err();
+        let failed = client.post("a/b", None, Bytes::new(), &Sent::default()).await.err();
         assert!(matches!(failed, Some(Error::Connect(_))), "{address:?}: {failed:?}");
     }
 }
