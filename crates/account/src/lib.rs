@@ -13,7 +13,7 @@ mod sqlite;
 
 pub use metrics::{
     ComparisonResult, Metrics, MetricsError, OutboxResult, ShadowDifference, ShownEngine, ShownHealth, ShownNetwork,
-    ShownWorker, SignalsOutcome, WORKER_STATES,
+    ShownTraces, ShownWorker, SignalsOutcome, WORKER_STATES,
 };
 pub use settlement::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Settlement, StageTimes, Tokens};
 

@@ -4,11 +4,12 @@ mod network;
 
 use std::sync::Arc;
 
-use account::{ShownEngine, ShownHealth, ShownNetwork, ShownWorker};
+use account::{ShownEngine, ShownHealth, ShownNetwork, ShownTraces, ShownWorker};
 use bytes::Bytes;
 use dispatch::HealthStatus;
 use http::{Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
+use traces::{TraceCounts, TraceHealth};
 use wire::{ApiError, EngineCounts};
 
 use crate::gateway::Gateway;
@@ -102,6 +103,12 @@ async fn show(gateway: &Gateway) {
     }
     if let Ok(recording) = &gateway.recording {
         gateway.metrics.show_ledger(&recording.health());
+    }
+    if let Some(traces) = &gateway.traces {
+        let TraceHealth { waiting, failure, counts } = traces.health();
+        let TraceCounts { exported, overflowed, failed, rejected_spans } = counts;
+        let is_up = failure.is_none();
+        gateway.metrics.show_traces(&ShownTraces { is_up, exported, overflowed, failed, rejected_spans, waiting });
     }
     if let Ok(outbox) = &gateway.outbox {
         outbox.show(&gateway.metrics);

@@ -16,6 +16,7 @@ use dispatch::{
 };
 use policy::{Locality, Mode, TargetId};
 use tokio::sync::watch;
+use traces::Exporter;
 use tracing::{debug, info, warn};
 
 pub(crate) use local::LocalParts;
@@ -31,6 +32,7 @@ use crate::recall::Recall;
 use crate::recording::Recording;
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
+use crate::trace;
 
 mod local;
 
@@ -176,6 +178,7 @@ pub(crate) async fn compose(config: Config) -> anyhow::Result<Composed> {
         signals,
         token_counts,
     );
+    gateway.traces = exporter(&gateway.config)?;
     gateway.learning = learning;
     gateway.recording = recording;
     gateway.outbox = outbox(&gateway.config, artifacts.store.home().path()).await;
@@ -256,6 +259,13 @@ async fn recording(config: &Config, home: &Path) -> anyhow::Result<Result<Record
             Ok(Err(error.to_string()))
         }
     }
+}
+
+/// What exports traces, where any are.
+fn exporter(config: &Config) -> anyhow::Result<Option<Exporter>> {
+    let Some(export) = &config.traces.export else { return Ok(None) };
+    let targets = config.targets.iter().map(|target| (target.id().clone(), trace::described(target))).collect();
+    Ok(Some(Exporter::start(export.collector()?, export.limits, &export.resource, targets)))
 }
 
 /// The outbox, or why there is none. A gateway that keeps nothing for later serves all the same.

@@ -22,9 +22,10 @@ use crate::{intake, outbox};
 
 /// Answers one chat completion on `session`, whose header has been read. Settled exactly once, on every way out.
 pub(crate) async fn chat_completion(gateway: &Arc<Gateway>, session: &mut ServerSession, request_id: &str) {
-    let mut settling = Settling::begin(gateway, ExchangeKind::Request, request_id);
+    let headers = Some(&session.req_header().headers);
+    let mut settling = Settling::begin(gateway, ExchangeKind::Request, request_id, headers);
     answer(gateway, session, &mut settling).await;
-    settling.responded(session.body_bytes_sent());
+    settling.responded(session);
     // settle: when `settling` is dropped
 }
 
@@ -66,7 +67,7 @@ async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, settling: &
         return outbox::defer(gateway, outbox, session, settling, &decision, &request, &error).await;
     }
     let mut is_begun = false;
-    if let Some(seat) = lookup.seat(gateway, &request, &decision) {
+    if let Some(seat) = lookup.seat(gateway, &request, &decision, settling.told()) {
         let asking = if seat.leads() { decision.asking(gateway, &request) } else { Asking::of_nobody() };
         settling.sit(Arc::clone(&seat));
         // Boxed, so that who shares nothing does not carry room for it.

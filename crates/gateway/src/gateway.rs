@@ -7,6 +7,7 @@ use account::Metrics;
 use dispatch::Dispatcher;
 use policy::TargetId;
 use tokio::sync::{Semaphore, watch};
+use traces::Exporter;
 use worker::Worker;
 
 use crate::classifier::ENTITIES;
@@ -61,6 +62,8 @@ pub(crate) struct Gateway {
     pub recall: Option<Arc<Recall>>,
     /// The ledger, or why there is none.
     pub recording: Result<Recording, String>,
+    /// `None` where no traces are exported.
+    pub traces: Option<Exporter>,
     pub in_flight: Arc<Semaphore>,
     /// Held while metrics are shown: what is counted elsewhere is caught up with by one at a time.
     pub showing_metrics: tokio::sync::Mutex<()>,
@@ -98,6 +101,7 @@ impl Gateway {
             outbox: Err("it was not opened".to_owned()),
             recall: None,
             recording: Err("it was not opened".to_owned()),
+            traces: None,
             in_flight,
             showing_metrics: tokio::sync::Mutex::default(),
             started_s: now_s(),

@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
 
-const OWN_CRATES: [&str; 5] = ["tidegate", "artifacts", "worker", "dispatch", "account"];
+const OWN_CRATES: [&str; 6] = ["tidegate", "artifacts", "worker", "dispatch", "account", "traces"];
 
 /// Sets logging up for the process. Later calls change nothing.
 pub(crate) fn init(config: &LogConfig) {

@@ -45,6 +45,7 @@ mod span;
 mod status;
 mod tags;
 mod token_counts;
+mod trace;
 mod unix_time;
 
 use std::future::Future;

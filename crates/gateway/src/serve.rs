@@ -60,12 +60,19 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
     let workers = gateway.workers.all();
     join_all(workers.iter().map(|(_, worker)| worker.stop())).await;
     // What is written behind a queue. Fails only in a panic.
-    let _ = tokio::task::spawn_blocking(move || {
+    let written = Arc::clone(&gateway);
+    let write = tokio::task::spawn_blocking(move || {
+        let gateway = written;
         gateway.learning.iter().for_each(|learning| learning.store().flush());
         gateway.recall.iter().for_each(|recall| recall.flush());
         gateway.recording.iter().for_each(|recording| recording.ledger.close());
-    })
-    .await;
+    });
+    let export = async {
+        if let Some(traces) = &gateway.traces {
+            traces.close().await;
+        }
+    };
+    let _ = tokio::join!(write, export);
     info!("stopped");
     Ok(())
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use account::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Settlement, Tokens};
-use dispatch::{AttemptRecord, Journal, Relay};
+use dispatch::{AttemptRecord, Journal, Relay, Trace};
+use http::HeaderMap;
+use pingora_core::protocols::http::ServerSession;
 use policy::{Locality, TargetId};
 use tracing::info;
 use wire::{ApiError, ChatRequest, Usage};
@@ -12,6 +14,7 @@ use wire::{ApiError, ChatRequest, Usage};
 use crate::decision::Decision;
 use crate::gateway::Gateway;
 use crate::recall::{self, Seat};
+use crate::trace::{self, ExchangeTrace};
 use crate::unix_time::now_ms;
 
 /// The record of one exchange while it runs.
@@ -24,19 +27,28 @@ pub(crate) struct Settling<'a> {
     seat: Option<Arc<Seat>>,
     /// What was tried for all who shared an answer, where this exchange has to account for it.
     tried_for_all: Vec<AttemptRecord>,
+    /// `None` where no traces are exported.
+    trace: Option<Box<ExchangeTrace>>,
 }
 
 impl<'a> Settling<'a> {
-    /// Begins; the request counts as in flight until this is dropped.
-    pub(crate) fn begin(gateway: &'a Gateway, kind: ExchangeKind, request_id: &str) -> Self {
+    /// Begins; the request counts as in flight until this is dropped. `headers` are those of its caller, where it has one.
+    pub(crate) fn begin(
+        gateway: &'a Gateway,
+        kind: ExchangeKind,
+        request_id: &str,
+        headers: Option<&HeaderMap>,
+    ) -> Self {
         gateway.metrics.enter();
+        let (begun, (trace, told)) = (Instant::now(), trace::begin(gateway, headers));
         Self {
             gateway,
-            begun: Instant::now(),
-            journal: Arc::default(),
+            begun,
+            journal: Arc::new(Journal::traced(told)),
             settlement: Settlement::begun(kind, request_id.to_owned(), now_ms()),
             seat: None,
             tried_for_all: Vec::new(),
+            trace,
         }
     }
 
@@ -76,6 +88,11 @@ impl<'a> Settling<'a> {
         Arc::clone(self.seat.as_ref().map_or(&self.journal, |seat| seat.journal()))
     }
 
+    /// What targets are told of the trace that this is part of.
+    pub(crate) fn told(&self) -> Option<Box<Trace>> {
+        self.journal.trace().cloned().map(Box::new)
+    }
+
     pub(crate) fn answering(&mut self, target: &TargetId, locality: Locality) {
         self.settlement.target = Some((target.clone(), locality));
     }
@@ -95,6 +112,9 @@ impl<'a> Settling<'a> {
     /// How the response cache was used.
     pub(crate) fn cached(&mut self, cache: CacheUse) {
         self.settlement.cache = cache;
+        if let (Some(trace), true) = (&mut self.trace, cache != CacheUse::None) {
+            trace.recalled(self.begun);
+        }
     }
 
     /// Whether the caller asked for a stream.
@@ -122,13 +142,19 @@ impl<'a> Settling<'a> {
     fn leave(&mut self) {
         let Some(seat) = self.seat.take() else { return };
         let records = seat.leave();
+        if let Some(trace) = &mut self.trace {
+            trace.shares(seat.journal().trace().map(|told| &told.context));
+        }
         self.settlement.cache = recall::cache_use(&seat, records.is_some());
         self.tried_for_all.extend(records.unwrap_or_default());
     }
 
-    /// So many bytes of a body were written to the caller.
-    pub(crate) fn responded(&mut self, bytes: usize) {
-        self.settlement.response_bytes = bytes as u64;
+    /// The response on `session` was written to the caller.
+    pub(crate) fn responded(&mut self, session: &ServerSession) {
+        self.settlement.response_bytes = session.body_bytes_sent() as u64;
+        if let Some(trace) = &mut self.trace {
+            trace.responded(session);
+        }
     }
 
     /// Counts that the caller gets an error of the gateway.
@@ -174,8 +200,16 @@ fn tokens(usage: Usage, is_estimated: bool) -> Tokens {
 impl Drop for Settling<'_> {
     fn drop(&mut self) {
         self.leave();
-        let records = std::mem::take(&mut self.tried_for_all).into_iter().chain(self.journal.records());
-        let attempts = records.map(|record| self.made(record)).collect();
+        let (shared, mut trace) = (std::mem::take(&mut self.tried_for_all), self.trace.take());
+        let (shared_count, mut spans) = (shared.len(), Vec::new());
+        let records = shared.into_iter().chain(self.journal.records()).enumerate();
+        let attempts = records.map(|(place, mut record)| {
+            if let Some(trace) = &trace {
+                spans.push(trace.attempt(self.begun, &mut record, place < shared_count));
+            }
+            self.made(record)
+        });
+        let attempts = attempts.collect();
         let reference = self.settlement.decided.as_ref().and_then(|decided| self.reference(decided));
         let settlement = &mut self.settlement;
         settlement.duration = self.begun.elapsed();
@@ -193,8 +227,12 @@ impl Drop for Settling<'_> {
             output_tokens = settlement.tokens.map(|tokens| tokens.output),
             cost_usd = settlement.cost_usd,
             cache = settlement.cache.as_str(),
+            trace_id = trace.as_ref().and_then(|trace| trace.id()).map(tracing::field::display),
             "request finished"
         );
+        if let (Some(trace), Some(exporter)) = (trace.take(), &self.gateway.traces) {
+            trace.settled(exporter, settlement, spans);
+        }
         if let Ok(recording) = &self.gateway.recording {
             let taken = Settlement::begun(settlement.kind, String::new(), settlement.begun_ms);
             recording.settled(std::mem::replace(settlement, taken));

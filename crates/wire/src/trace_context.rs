@@ -276,7 +276,9 @@ mod tests {
 
     #[test]
     fn a_state_is_passed_on_as_it_came_or_not_at_all() {
-        for right in ["a=1", "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7", "fw529a3039@dt=FfffffD !~", "a=1 , ,\tb=2,", "0-_*/@=x"] {
+        for right in
+            ["a=1", "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7", "fw529a3039@dt=FfffffD !~", "a=1 , ,\tb=2,", "0-_*/@=x"]
+        {
             assert_eq!(state(&[right]).as_deref(), Some(right));
         }
         assert_eq!(state(&["a=1", "b=2, c=3"]).as_deref(), Some("a=1,b=2, c=3"));

@@ -19,6 +19,7 @@ mod responses;
 mod routing;
 mod row;
 mod signals;
+mod traces;
 mod traffic;
 mod worker;
 
@@ -34,6 +35,7 @@ pub use policy::ShadowDifference;
 pub use reference::reference;
 pub use row::{Area, Kind, Label, NONE, OTHER, Row, Source, Unit, Values};
 pub use signals::SignalsOutcome;
+pub use traces::ShownTraces;
 pub use worker::{ShownWorker, WORKER_STATES};
 
 use family::Registering;
@@ -52,6 +54,7 @@ pub const TABLE: &[Area] = &[
     responses::AREA,
     learning::AREA,
     ledger::AREA,
+    traces::AREA,
     process::AREA,
 ];
 
@@ -80,6 +83,7 @@ struct All {
     responses: responses::Families,
     learning: learning::Families,
     ledger: ledger::Families,
+    traces: traces::Families,
     process: process::Families,
 }
 
@@ -103,6 +107,7 @@ impl Metrics {
             responses: responses::Families::register(&registering)?,
             learning: learning::Families::register(&registering)?,
             ledger: ledger::Families::register(&registering)?,
+            traces: traces::Families::register(&registering)?,
             process: process::Families::register(&registering, version)?,
             #[cfg(test)]
             names: registering.names.into_inner().unwrap_or_default(),

@@ -76,7 +76,8 @@ impl Server {
     }
 
     async fn ask(&self) -> Result<(u16, String), Error> {
-        let mut response = self.client.post("application/json", None, Bytes::from_static(b"{}"), &Sent::default()).await?;
+        let mut response =
+            self.client.post("application/json", None, Bytes::from_static(b"{}"), &Sent::default()).await?;
         let mut body = BytesMut::new();
         while response.read(&mut body).await? {}
         Ok((response.head().status, String::from_utf8(body.to_vec()).unwrap()))
@@ -329,7 +330,9 @@ async fn dropping_a_request_or_a_response_closes_its_connection() {
     let mut server = Server::start(vec![vec![Step::Answer(String::new())], vec![Step::Answer(begun.to_owned())]]).await;
     let waiting = server.client.clone();
     let waiting =
-        tokio::spawn(async move { waiting.post("a/b", None, Bytes::from_static(b"{}"), &Sent::default()).await.is_ok() });
+        tokio::spawn(
+            async move { waiting.post("a/b", None, Bytes::from_static(b"{}"), &Sent::default()).await.is_ok() },
+        );
     assert!(matches!(server.next().await, (0, Seen::Request(_))));
     waiting.abort();
     assert_eq!(server.next().await, (0, Seen::Left));

@@ -17,6 +17,7 @@ use super::profile::{price_of_disabled, real};
 use super::raw::{RawConfig, RawHedging, RawLimits, RawLog, RawPath, RawPolicy};
 use super::signals::{compile_classifier, compile_scan};
 use super::target::compile_target;
+use super::traces::compile_traces;
 use super::trust::compile_trust;
 use super::yaml::{Document, Problem};
 use crate::policies::PolicySources;
@@ -131,6 +132,7 @@ pub(super) fn compile(
     let outbox = compile_outbox(&mut check, &raw.outbox);
     let cache = compile_cache(&mut check, &raw.cache);
     let ledger = compile_ledger(&mut check, &raw.ledger);
+    let traces = compile_traces(&mut check, &raw.traces);
     Some(Config {
         listen,
         policy,
@@ -138,6 +140,7 @@ pub(super) fn compile(
         outbox,
         cache,
         ledger,
+        traces,
         admin_listen,
         mode,
         privacy,

@@ -16,6 +16,7 @@ mod secret;
 mod signals;
 mod size_class;
 mod target;
+mod traces;
 mod trust;
 pub(crate) mod yaml;
 
@@ -39,6 +40,7 @@ pub(crate) use outbox::OutboxConfig;
 pub(crate) use secret::Secret;
 pub(crate) use signals::{ClassifierConfig, Profile};
 pub(crate) use size_class::ClassifiedAs;
+pub(crate) use traces::TracesConfig;
 pub(crate) use trust::{CallerTrust, Claim, Trust};
 use yaml::Problem;
 
@@ -72,6 +74,8 @@ pub(crate) struct Config {
     pub cache: CacheConfig,
     /// What is recorded of requests.
     pub ledger: LedgerConfig,
+    /// Where traces go, and who is told of them.
+    pub traces: TracesConfig,
     /// The targets, in order of preference.
     pub targets: Vec<TargetConfig>,
     /// Targets left out because the environment variable they ask for is not set: id and variable.

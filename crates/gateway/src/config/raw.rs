@@ -3,6 +3,7 @@
 //! `schemas/tidegate.schema.json` is made of these types; their comments are what an editor shows.
 
 mod health;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 pub(crate) use health::{RawBreaker, RawNetwork, RawProbe};
+pub(crate) use traces::RawTraces;
 
 /// The configuration of Tidegate.
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +42,8 @@ pub(crate) struct RawConfig {
     pub cache: RawCache,
     /// What became of requests, kept on this machine: names and numbers, no text.
     pub ledger: RawLedger,
+    /// OpenTelemetry traces; none are exported when absent.
+    pub traces: RawTraces,
     /// The models, in the order of preference among equals; 1 to 256.
     pub targets: Vec<RawTarget>,
     /// When a target that fails is left alone.

@@ -18,8 +18,16 @@ const QUEUE_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 /// Parts of header names whose values have to come from the environment or a file.
 const SECRET_HEADER_WORDS: [&str; 6] = ["auth", "key", "token", "secret", "cookie", "password"];
 /// Headers that belong to the gateway and the connection.
-const RESERVED_HEADERS: [&str; 6] =
-    ["host", "content-length", "content-type", "transfer-encoding", "connection", "accept"];
+const RESERVED_HEADERS: [&str; 8] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+    "accept",
+    "traceparent",
+    "tracestate",
+];
 
 /// `None` when something is wrong; it has been noted then.
 pub(super) fn compile_target(check: &mut Check<'_>, path: &str, raw: RawTarget) -> Option<TargetConfig> {
@@ -236,7 +244,8 @@ impl OpenAiConfig {
     }
 }
 
-fn header(check: &mut Check<'_>, path: &str, name: &str, value: &RawValue) -> Option<(String, Secret)> {
+/// A header of a target or a collector, in lower case.
+pub(super) fn header(check: &mut Check<'_>, path: &str, name: &str, value: &RawValue) -> Option<(String, Secret)> {
     let path = format!("{path}.headers.{name}");
     let lower = name.to_ascii_lowercase();
     if HeaderName::try_from(name).is_err() || RESERVED_HEADERS.contains(&lower.as_str()) {
@@ -265,7 +274,8 @@ fn secret(check: &mut Check<'_>, path: &str, value: &RawValue) -> Option<Secret>
     Some(secret)
 }
 
-fn resolve(check: &mut Check<'_>, path: &str, value: &RawValue) -> Option<String> {
+/// What a value stands for.
+pub(super) fn resolve(check: &mut Check<'_>, path: &str, value: &RawValue) -> Option<String> {
     let from = match value {
         RawValue::Text(text) => return Some(text.clone()),
         RawValue::From(from) => from,

@@ -184,7 +184,7 @@ impl Comparison {
         let Some(day) = comparing.reserve(expected, now_s()) else { return Ok(Some(ComparisonResult::OverBudget)) };
         let mut reading = learning.reading(&self.asked).ok_or("nothing judges it")?;
         // Nobody waits for it, but what it costs is known. Settled when it is dropped, also half way.
-        let mut settling = Settling::begin(gateway, ExchangeKind::Comparison, request_id);
+        let mut settling = Settling::begin(gateway, ExchangeKind::Comparison, request_id, None);
         settling.parsed(&self.request);
         settling.decided_by(Decided {
             plan: Arc::clone(&plan),

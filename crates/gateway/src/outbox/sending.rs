@@ -122,7 +122,7 @@ async fn try_to_send(
     }
     let hangs = worth_waiting_for();
     // Settled when the answer is kept, so that a gateway that stops waits for that.
-    let mut settling = Settling::begin(gateway, ExchangeKind::Outbox, &kept.request_id);
+    let mut settling = Settling::begin(gateway, ExchangeKind::Outbox, &kept.request_id, None);
     settling.parsed(&request);
     settling.decided(&decision);
     let verdict = tokio::select! {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use account::responses::ResponseKey;
 use bytes::Bytes;
-use dispatch::{AttemptRecord, Journal};
+use dispatch::{AttemptRecord, Journal, Trace};
 use policy::{Locality, TargetId};
 
 mod state;
@@ -43,6 +43,8 @@ pub(super) struct Joining {
     pub keep_bytes_max: usize,
     /// How many bytes are held for who is behind.
     pub lag_bytes_max: usize,
+    /// The trace that tries are part of which are made for this caller.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// One answer that is being given.
@@ -71,7 +73,7 @@ impl Flights {
         joining: Joining,
         work: impl FnOnce(&Arc<Flight>) -> Work,
     ) -> Option<Arc<Seat>> {
-        let Joining { key, is_stream, targets, may_join, age_max, keep_bytes_max, lag_bytes_max } = joining;
+        let Joining { key, is_stream, targets, may_join, age_max, keep_bytes_max, lag_bytes_max, trace } = joining;
         let mut running = self.running();
         // Who wants it in one piece can take a stream, too; a stream is worth nothing when it comes at once.
         for name in [(key, is_stream), (key, true)] {
@@ -92,7 +94,7 @@ impl Flights {
             name: (key, is_stream),
             targets,
             begun: Instant::now(),
-            journal: Arc::default(),
+            journal: Arc::new(Journal::traced(trace)),
             state: Mutex::new(State { keep_bytes_max, lag_bytes_max, ..State::default() }),
             work: Mutex::new(None),
         });

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use account::responses::{ResponseError, ResponseForm, ResponseKey, Responses, StoredResponse};
 use account::{CacheUse, Metrics, RequestOutcome};
 use bytes::Bytes;
+use dispatch::Trace;
 use http::HeaderMap;
 use pingora_core::protocols::http::ServerSession;
 use policy::{CacheRule, Locality, TargetId};
@@ -159,7 +160,14 @@ impl Lookup {
     }
 
     /// A place among those who wait for a new answer, the first of whom asks for it; `None` where this one goes by itself.
-    pub(crate) fn seat(&self, gateway: &Arc<Gateway>, request: &ChatRequest, decision: &Decision) -> Option<Arc<Seat>> {
+    /// `trace` is the one that its tries are part of, should it be the first.
+    pub(crate) fn seat(
+        &self,
+        gateway: &Arc<Gateway>,
+        request: &ChatRequest,
+        decision: &Decision,
+        trace: Option<Box<Trace>>,
+    ) -> Option<Arc<Seat>> {
         let Self::Miss(miss) = self else { return None };
         let recall = gateway.recall.as_ref()?;
         if decision.plan.attempts().is_empty() {
@@ -175,6 +183,7 @@ impl Lookup {
             age_max: total,
             keep_bytes_max: usize::try_from(recall.config.limits.entry_bytes_max).unwrap_or(usize::MAX),
             lag_bytes_max: LAG_BYTES_MAX,
+            trace,
         };
         // Each caller has its own limit; this one ends what the last of them could still wait for.
         let due = Instant::now() + total * 2;

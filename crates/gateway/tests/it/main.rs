@@ -34,6 +34,7 @@ mod signals;
 mod status;
 mod streaming;
 mod support;
+mod traces;
 mod training;
 mod trust;
 mod wire_proof;

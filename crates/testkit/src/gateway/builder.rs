@@ -17,7 +17,7 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// The log message by which a gateway tells that it is ready.
 const READY_MESSAGE: &str = "gateway ready";
 /// Taken out of the inherited environment: loopback needs no proxy, and tests shall not depend on the
-/// developer's settings. So is all that begins with [`OWN_PREFIX`].
+/// developer's settings. So is all that begins with [`OWN_PREFIX`] or [`OTEL_PREFIX`].
 const FOREIGN_ENV: [&str; 9] = [
     "http_proxy",
     "https_proxy",
@@ -30,6 +30,8 @@ const FOREIGN_ENV: [&str; 9] = [
     "RUST_LOG",
 ];
 const OWN_PREFIX: &str = "TIDEGATE_";
+/// What OpenTelemetry reads.
+const OTEL_PREFIX: &str = "OTEL_";
 
 /// A gateway that is yet to be started.
 #[derive(Debug)]
@@ -151,7 +153,7 @@ impl GatewayBuilder {
 
 fn is_foreign(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
-    FOREIGN_ENV.contains(&name.as_ref()) || name.starts_with(OWN_PREFIX)
+    FOREIGN_ENV.contains(&name.as_ref()) || name.starts_with(OWN_PREFIX) || name.starts_with(OTEL_PREFIX)
 }
 
 /// Data and admin address, if this log line is the one that tells that the gateway is ready.

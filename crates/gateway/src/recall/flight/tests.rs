@@ -46,6 +46,7 @@ impl Row {
             age_max: Duration::from_secs(60),
             keep_bytes_max: 5,
             lag_bytes_max,
+            trace: None,
         }
     }
 
