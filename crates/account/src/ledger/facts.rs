@@ -6,7 +6,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use policy::{FACTS, FactKind, FactRef, FactValue, Facts, HistoryFacts, QualitySignal, TargetFacts, TargetId, Values};
+use policy::{
+    Connectivity, FACTS, FactKind, FactRef, FactValue, Facts, HistoryFacts, QualitySignal, TargetFacts, TargetId,
+    Values,
+};
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -36,13 +39,14 @@ const HISTORY: &str = "history.output_tokens:";
 /// Routes whose mean length of answers is written at most.
 const HISTORY_MAX: usize = 64;
 
-/// What records do not repeat: a plain request of whose text nothing was found. With every fact that is never absent, so that a record says
+/// What records do not repeat: a plain request of whose text nothing was found, with the network there. With every fact that is never absent, so that a record says
 /// by it which of them were known to the version that wrote it.
 pub(super) static BASE: LazyLock<Base> = LazyLock::new(|| {
     let mut facts = Facts::default();
     let signals = &mut facts.signals;
     (signals.personal_data, signals.secrets, signals.opaque_parts) = (Some(0), Some(0), Some(0));
     signals.kinds = Some(Vec::new());
+    facts.moment.connectivity = Some(Connectivity::Online);
     let json = serde_json::to_string(&Written { facts: &facts, base: None }).unwrap_or_default();
     Base { facts, name: name_of(&json), json }
 });
@@ -190,7 +194,7 @@ impl<'de> Deserialize<'de> for RecordedFacts<'_> {
 
 #[cfg(test)]
 mod tests {
-    use policy::{Connectivity, Mode, ModelAsked, Privacy};
+    use policy::{Mode, ModelAsked, Privacy};
 
     use super::*;
 
