@@ -7,7 +7,7 @@ RATIO_MIN = 0.5
 RATIO_MIN_UNRECORDED, RATIO_MIN_BEFORE = 0.95, 0.85
 ADDED_P99_US_MAX = 1000
 IDLE_BYTES_MAX = 40 * 1000 * 1000
-ORDER = ("direct", "nginx", "tidegate", "classified", "unrecorded", "before")
+ORDER = ("direct", "nginx", "tidegate", "classified", "unrecorded", "traced", "before")
 MODES = ("document", "stream")
 
 

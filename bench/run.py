@@ -29,6 +29,8 @@ BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
 BODIES = {"document": BENCH / "request.json", "stream": BENCH / "request-stream.json"}
 TARGETS = ("direct", "nginx", "tidegate", "classified", "unrecorded")
+# Measured only where they are asked for.
+OPTIONAL = ("traced",)
 WARMUP_SECONDS = 0.5
 BUILD_SECONDS = 3600
 IDLE_SECONDS = 2
@@ -45,7 +47,7 @@ def main():
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--targets", default=",".join(TARGETS), help="which to measure (default: all)")
+    parser.add_argument("--targets", default=",".join(TARGETS), help="which to measure (default: all; also: traced)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="measured time of each leg of a round")
     parser.add_argument("--connections", type=int, default=8)
@@ -61,7 +63,7 @@ def parse():
 
 def run(options):
     targets = options.targets.split(",")
-    unknown = set(targets) - set(TARGETS)
+    unknown = set(targets) - set(TARGETS) - set(OPTIONAL)
     if unknown:
         raise BenchError(f"unknown target {', '.join(sorted(unknown))}")
     runtime = onnx_runtime()
@@ -70,18 +72,20 @@ def run(options):
         targets.remove("classified")
     if options.before:
         targets.append("before")
-    bin_dir = options.bin_dir or build(bool({"tidegate", "classified", "unrecorded"} & set(targets)))
-    gateways = {
-        "tidegate": (bin_dir / "tidegate", None, ""),
-        "classified": (bin_dir / "tidegate", runtime, ""),
-        "unrecorded": (bin_dir / "tidegate", None, "ledger: {enabled: false}"),
-        "before": (options.before, None, ""),
-    }
+    bin_dir = options.bin_dir or build(bool({"tidegate", "classified", "unrecorded", *OPTIONAL} & set(targets)))
     servers, memory = {}, {}
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         try:
             upstream, facts = start_upstream(bin_dir, options.upstream_threads)
             servers["direct"] = upstream
+            gateways = {
+                "tidegate": (bin_dir / "tidegate", None, ""),
+                "classified": (bin_dir / "tidegate", runtime, ""),
+                "unrecorded": (bin_dir / "tidegate", None, "ledger: {enabled: false}"),
+                # The upstream is the collector as well: it takes whatever is posted.
+                "traced": (bin_dir / "tidegate", None, f"traces: {{enabled: true, endpoint: 'http://{upstream.address}'}}"),
+                "before": (options.before, None, ""),
+            }
             if "nginx" in targets:
                 servers["nginx"] = start_nginx(BENCH / "nginx.conf.in", Path(folder) / "nginx", upstream.address)
             for name, (program, library, extra) in gateways.items():

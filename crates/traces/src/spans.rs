@@ -297,7 +297,8 @@ fn attempt_attributes(
         of.maybe_text("server.address", target.server.as_ref().map(|(host, _)| host.as_str()));
         of.maybe_number("server.port", target.server.as_ref().map(|(_, port)| *port));
     }
-    of.flag("gen_ai.request.stream", settlement.stream);
+    // A worker is asked for a stream also where its caller is not given one.
+    of.flag("gen_ai.request.stream", settlement.stream || made.time_to_first_token.is_some());
     let facts = settlement.decided.as_ref().map(|decided| &decided.facts);
     of.maybe_number("gen_ai.request.max_tokens", facts.and_then(|facts| facts.request.max_tokens));
     of.maybe_text("gen_ai.response.model", attempt.model.as_deref());
