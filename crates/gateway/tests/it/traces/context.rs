@@ -138,3 +138,22 @@ async fn nothing_is_made_up_or_sent_where_no_traces_are_exported() {
     assert!(gateway.terminate().await.success());
     assert_eq!(collector.connections_total(), 0);
 }
+
+/// What goes through the system's proxy takes the other client; the collector on this machine does not.
+#[tokio::test]
+async fn a_target_behind_a_proxy_is_told_and_a_collector_on_this_machine_needs_none() {
+    let (collector, proxy) = (collector().await, ScriptedUpstream::start().await);
+    let config = format!(
+        "{LISTEN}{}targets:\n  - {{id: far/m, provider: openai, model: m, base_url: 'http://model.invalid/v1'}}\n",
+        traces(&collector, ", propagate: cloud")
+    );
+    let gateway = Gateway::builder(&config).env("ALL_PROXY", format!("http://{}", proxy.addr())).start().await;
+    let request = traced(chat(&gateway, &hello())).header("tracestate", "a=1");
+    assert_eq!(Reply::of(request).await.status, 200);
+    let all = arrived(&collector, 1).await;
+    let tried = clients(&all, roots(&all)[0])[0];
+    let expected = format!("00-{TRACE_ID}-{}-01", hex(&tried.span_id));
+    let attempts = proxy.attempts();
+    assert_eq!((attempts.len(), told(&attempts[0])), (1, (Some(&*expected), Some("a=1"))));
+    assert_eq!(text(tried, "server.address"), "model.invalid");
+}
