@@ -1,10 +1,11 @@
 //! What of an exchange is told in which span.
 
-use account::{StageTimes, Tokens};
+use account::{RequestOutcome, StageTimes, Tokens};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use policy::Locality;
 use wire::TraceId;
 
+use super::values::finish_reasons;
 use super::*;
 
 fn context(id: u8, is_sampled: bool) -> TraceContext {
