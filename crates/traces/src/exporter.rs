@@ -43,9 +43,9 @@ pub struct TraceLimits {
 }
 
 impl Default for TraceLimits {
-    /// 2048 and 512 exchanges, 1 s, 10 s.
+    /// 2048 and 128 exchanges, 1 s, 10 s.
     fn default() -> Self {
-        Self { queue_max: 2048, batch_max: 512, flush_every: Duration::from_secs(1), timeout: Duration::from_secs(10) }
+        Self { queue_max: 2048, batch_max: 128, flush_every: Duration::from_secs(1), timeout: Duration::from_secs(10) }
     }
 }
 

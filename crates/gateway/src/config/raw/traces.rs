@@ -32,7 +32,8 @@ pub(crate) struct RawTraces {
     pub propagate: Option<String>,
     /// Requests that wait to be exported, 64 to 1048576; 2048 when absent. Further ones are lost and counted.
     pub queue_max: Option<u64>,
-    /// Requests that are sent together, 1 to 8192 and no more than `queue_max`; 512 when absent.
+    /// Requests that are sent together, 1 to 8192 and no more than `queue_max`; 128 when absent. Making more into one message keeps a
+    /// processor busy for milliseconds; fewer need a collector that is near.
     pub batch_max: Option<u64>,
     /// Milliseconds that a request waits for others to be sent with it, 1 to 60000; 1000 when absent.
     pub flush_ms: Option<u64>,
