@@ -5,6 +5,9 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+/// A count above this is none: no window is near it, and whoever adds counts up would have nonsense for ever from one of them.
+const TOKENS_MAX: u64 = 1 << 32;
+
 /// The tokens of one answer. Counts that a target left out are 0 or `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -49,7 +52,7 @@ struct CompletionDetails {
 
 impl Usage {
     /// Reads a `usage` object. `None` when it is none or reports neither prompt nor completion tokens; a count that is
-    /// no integer from 0 on counts as left out.
+    /// no integer from 0 to 2^32 counts as left out.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         // What is no object stands in every chunk but the last, and an error of serde's is costly to make.
@@ -69,7 +72,7 @@ impl Usage {
 
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?;
-    Ok(raw.get().parse().ok())
+    Ok(raw.get().parse().ok().filter(|count| *count <= TOKENS_MAX))
 }
 
 #[cfg(test)]
@@ -93,7 +96,8 @@ mod tests {
         );
         check(r#"{"prompt_tokens":1,"prompt_tokens_details":null}"#, plain(1, 0, 1));
         check(r#"{"prompt_tokens":-1,"completion_tokens":2.5}"#, None);
-        check(r#"{"prompt_tokens":18446744073709551615,"completion_tokens":1}"#, plain(u64::MAX, 1, u64::MAX));
+        check(r#"{"prompt_tokens":18446744073709551615,"completion_tokens":1}"#, plain(0, 1, 1));
+        check(r#"{"prompt_tokens":4294967296,"completion_tokens":4294967297}"#, plain(TOKENS_MAX, 0, TOKENS_MAX));
         check("{}", None);
         check("null", None);
         check("7", None);
