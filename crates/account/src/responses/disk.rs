@@ -25,7 +25,7 @@ const BATCH_MAX: usize = 32;
 /// Answers removed at a time to make room.
 const REMOVED_AT_ONCE: i64 = 16;
 /// Counts up with every change of the tables; in the file as `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE responses (
@@ -38,11 +38,15 @@ CREATE TABLE responses (
     stored_ms INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL,
     size INTEGER NOT NULL,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    digest BLOB NOT NULL
 ) STRICT;
 CREATE INDEX responses_by_age ON responses (stored_ms, size);
 CREATE INDEX responses_by_end ON responses (expires_ms);
 ";
+
+/// Version 1 had no digests; its answers are given up.
+const FROM_1: &str = "DROP TABLE responses;";
 
 /// What is removed is overwritten and given back.
 const PRAGMAS: &str = "
@@ -81,7 +85,7 @@ impl Disk {
     ) -> Result<Self, ResponseError> {
         let mut connection = connect(path)?;
         trim(&connection, &limits, now_ms)?;
-        read(&mut connection, &mut found)?;
+        read(&mut connection, &limits, &mut found)?;
         let (sender, receiver) = sync_channel(QUEUE_MAX);
         let counters = Arc::new(Counters::default());
         let mut writer = Writer { connection, limits, counters: Arc::clone(&counters), is_failing: false };
@@ -171,7 +175,8 @@ impl Writer {
         {
             let sql =
                 "INSERT OR REPLACE INTO responses (key, is_stream, target, target_version, input_tokens, output_tokens,
-                           stored_ms, expires_ms, size, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                           stored_ms, expires_ms, size, body, digest)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
             let mut insert = transaction.prepare(sql)?;
             for (key, response) in batch {
                 insert.execute(params![
@@ -185,6 +190,7 @@ impl Writer {
                     response.expires_ms,
                     signed(response.weight()),
                     &response.body[..],
+                    digest(key, response),
                 ])?;
             }
         }
@@ -197,8 +203,10 @@ impl Writer {
 fn trim(connection: &Connection, limits: &ResponseLimits, now_ms: i64) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM responses WHERE expires_ms <= ?1", [now_ms])?;
     loop {
-        let held: i64 = connection.query_row("SELECT COALESCE(SUM(size), 0) FROM responses", [], |row| row.get(0))?;
-        if held.unsigned_abs() <= limits.bytes_max {
+        // What the rows say of their size is not relied on, and a sum of floats does not overflow.
+        let held = "SELECT TOTAL(MAX(size, length(body))) FROM responses";
+        let held: f64 = connection.query_row(held, [], |row| row.get(0))?;
+        if held <= limits.bytes_max as f64 {
             return Ok(());
         }
         let sql = "DELETE FROM responses WHERE key IN (SELECT key FROM responses ORDER BY stored_ms LIMIT ?1)";
@@ -206,37 +214,67 @@ fn trim(connection: &Connection, limits: &ResponseLimits, now_ms: i64) -> rusqli
     }
 }
 
-/// A row that cannot be read is passed over: what is not understood answers nobody.
+/// A row that cannot be read, or is not as it was written, is passed over: what is not understood answers nobody.
 fn read(
     connection: &mut Connection,
+    limits: &ResponseLimits,
     found: &mut impl FnMut(ResponseKey, Arc<StoredResponse>),
 ) -> Result<(), ResponseError> {
-    let sql = "SELECT key, is_stream, target, target_version, input_tokens, output_tokens, stored_ms, expires_ms, body
-               FROM responses ORDER BY stored_ms";
+    let sql = "SELECT key, is_stream, target, target_version, input_tokens, output_tokens, stored_ms, expires_ms, body,
+                      digest
+               FROM responses WHERE length(body) <= ?1 ORDER BY stored_ms";
     let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([signed(limits.entry_bytes_max)])?;
+    let mut passed_over = 0_u64;
     while let Some(row) = rows.next()? {
-        if let Some((key, response)) = response(row)? {
-            found(key, Arc::new(response));
+        match response(row) {
+            Ok(Some((key, response))) => found(key, Arc::new(response)),
+            Ok(None) | Err(_) => passed_over += 1,
         }
+    }
+    if passed_over > 0 {
+        warn!(passed_over, "answers on disk are not as they were written and are given to nobody");
     }
     Ok(())
 }
 
+/// Over everything that is kept of an answer, and its name: a disk that changes a bit of it makes no other answer of it.
+fn digest(key: &ResponseKey, response: &StoredResponse) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut put = |part: &[u8]| {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    };
+    put(key);
+    put(&[u8::from(response.form == ResponseForm::Stream)]);
+    put(response.target.as_str().as_bytes());
+    put(&response.target_version);
+    for number in
+        [signed(response.input_tokens), signed(response.output_tokens), response.stored_ms, response.expires_ms]
+    {
+        put(&number.to_le_bytes());
+    }
+    put(&response.body);
+    *hasher.finalize().as_bytes()
+}
+
 fn response(row: &Row<'_>) -> rusqlite::Result<Option<(ResponseKey, StoredResponse)>> {
     let (target, tokens): (String, [i64; 2]) = (row.get(2)?, [row.get(4)?, row.get(5)?]);
-    let Ok(target) = TargetId::new(&target) else { return Ok(None) };
+    let (Ok(target), [Ok(input_tokens), Ok(output_tokens)]) = (TargetId::new(&target), tokens.map(u64::try_from))
+    else {
+        return Ok(None);
+    };
     let response = StoredResponse {
         form: if row.get(1)? { ResponseForm::Stream } else { ResponseForm::Whole },
         target,
         target_version: row.get(3)?,
-        input_tokens: tokens[0].unsigned_abs(),
-        output_tokens: tokens[1].unsigned_abs(),
+        input_tokens,
+        output_tokens,
         stored_ms: row.get(6)?,
         expires_ms: row.get(7)?,
         body: row.get::<_, Vec<u8>>(8)?.into(),
     };
-    Ok(Some((row.get(0)?, response)))
+    let (key, written): (ResponseKey, [u8; 32]) = (row.get(0)?, row.get(9)?);
+    Ok((digest(&key, &response) == written).then_some((key, response)))
 }
 
 /// Opens the file and makes it and its folder where they are not there, for their owner alone.
@@ -252,7 +290,8 @@ fn connect(path: &Path) -> Result<Connection, ResponseError> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch(PRAGMAS)?;
-    match sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)? {
+    sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)?;
+    match sqlite::migrate(&mut connection, &[&[FROM_1, TABLES].concat()], SCHEMA_VERSION)? {
         SCHEMA_VERSION => Ok(connection),
         found => Err(ResponseError::Newer { found, known: SCHEMA_VERSION }),
     }

@@ -127,8 +127,59 @@ fn a_file_of_another_version_is_left_alone() {
     let connection = rusqlite::Connection::open(file(&folder)).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     let error = Responses::open(limits(20_000), &file(&folder), NOW).err().unwrap();
-    assert!(matches!(error, ResponseError::Newer { found: 99, known: 1 }), "{error}");
+    assert!(matches!(error, ResponseError::Newer { found: 99, known: 2 }), "{error}");
     let other = folder.path().join("other.sqlite3");
     std::fs::write(&other, "this is no database, whatever its name says. ".repeat(100)).unwrap();
     assert!(matches!(Responses::open(limits(20_000), &other, NOW).err().unwrap(), ResponseError::Sqlite(_)));
+}
+
+#[test]
+fn a_row_that_is_not_as_it_was_written_answers_nobody_and_harms_no_other() {
+    let long = "UPDATE responses SET body = zeroblob(10001), size = 0";
+    let sized = "UPDATE responses SET size = 9223372036854775807; INSERT INTO responses SELECT zeroblob(32), is_stream,
+                     target, target_version, input_tokens, output_tokens, stored_ms, expires_ms, size, body, digest
+                 FROM responses";
+    for (sql, is_refused) in [
+        ("UPDATE responses SET body = CAST(replace(CAST(body AS TEXT), 'xx', 'xy') AS BLOB)", true),
+        ("UPDATE responses SET is_stream = 0", true),
+        ("UPDATE responses SET target = 'cloud/b'", true),
+        ("UPDATE responses SET target = 'no id'", true),
+        ("UPDATE responses SET target = CAST(x'ff' AS TEXT)", true),
+        ("UPDATE responses SET target_version = zeroblob(32)", true),
+        ("UPDATE responses SET target_version = x'07'", true),
+        ("UPDATE responses SET output_tokens = -7", true),
+        ("UPDATE responses SET stored_ms = stored_ms + 1", true),
+        ("UPDATE responses SET expires_ms = 9223372036854775807", true),
+        ("UPDATE responses SET key = zeroblob(32)", true),
+        ("PRAGMA ignore_check_constraints = 1; UPDATE responses SET key = x'01'", true),
+        (long, true),
+        (sized, true),
+        ("UPDATE responses SET size = -5", false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Responses::open(limits(100_000), &file(&folder), NOW).unwrap();
+        store.put(key(1), response(10, NOW));
+        drop(store);
+        rusqlite::Connection::open(file(&folder)).unwrap().execute_batch(sql).unwrap();
+        let again =
+            Responses::open(limits(100_000), &file(&folder), NOW).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(again.get(&key(1), MINUTE, NOW).is_none(), is_refused, "{sql}");
+        assert_eq!(again.stats().entries, u64::from(!is_refused), "{sql}");
+        again.put(key(2), response(10, NOW));
+        again.flush();
+        assert_eq!(again.stats().written, 1, "{sql}");
+    }
+}
+
+#[test]
+fn a_file_of_the_first_version_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Responses::open(limits(20_000), &file(&folder), NOW).unwrap());
+    let connection = rusqlite::Connection::open(file(&folder)).unwrap();
+    connection.execute_batch("ALTER TABLE responses DROP COLUMN digest; PRAGMA user_version = 1").unwrap();
+    drop(connection);
+    let store = Responses::open(limits(20_000), &file(&folder), NOW).unwrap();
+    store.put(key(1), response(10, NOW));
+    drop(store);
+    assert!(Responses::open(limits(20_000), &file(&folder), NOW).unwrap().get(&key(1), MINUTE, NOW).is_some());
 }

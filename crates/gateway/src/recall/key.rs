@@ -1,6 +1,7 @@
 //! Under what an answer is kept: who asks, how private it is, which rule decided, and what the body says; and what a caller says of
 //! the cache itself.
 
+use std::path::Path;
 use std::time::Duration;
 
 use account::responses::ResponseKey;
@@ -63,13 +64,22 @@ pub(super) fn version(target: &TargetConfig) -> [u8; 32] {
             put("llama_cpp");
             match &local.model {
                 ModelSource::Artifact(name) => put(name),
-                ModelSource::Path(path) => put(&path.to_string_lossy()),
+                ModelSource::Path(path) => {
+                    put(&path.to_string_lossy());
+                    put(&state(path));
+                }
             }
             put(&local.context_tokens.to_string());
             local.extra_args.iter().for_each(|argument| put(argument));
         }
     }
     *hasher.finalize().as_bytes()
+}
+
+/// Tells a file from another one that was put in its place. One that is not there has none; it answers nobody either.
+fn state(path: &Path) -> String {
+    let of = std::fs::metadata(path).ok().map(|file| (file.len(), file.modified().ok()));
+    format!("{of:?}")
 }
 
 /// What a request says in `Cache-Control` (RFC 9111, section 5.2.1), as far as it is acted on.
@@ -151,6 +161,23 @@ mod tests {
         ] {
             assert_ne!(one, version(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_model_file_that_was_replaced_is_another_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        let version = || {
+            let path = path.display();
+            let text =
+                format!("targets: [{{id: a/b, provider: llama_cpp, model_path: '{path}', context_tokens: 512}}]");
+            super::version(&Config::parse("t.yaml", &text, &|_| None).unwrap().targets[0])
+        };
+        std::fs::write(&path, "one").unwrap();
+        let one = version();
+        assert_eq!(one, version());
+        std::fs::write(&path, "another").unwrap();
+        assert_ne!(one, version());
     }
 
     #[test]
