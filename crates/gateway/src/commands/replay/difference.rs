@@ -1,10 +1,12 @@
 //! What two decisions on the same request differ in: where it may go, who is tried first, what that costs, whether its first token is
 //! late.
 //!
-//! Costs are those of the tokens that the answer had, at the price of whoever is tried first; where it had none, of the tokens expected.
+//! Costs are those of the tokens that the answer had, at the price of whoever is tried first; where it had none, of the tokens expected. An
+//! answer that was given again cost nothing, and would cost nothing under a route that gives answers again, too.
 
 use std::collections::BTreeMap;
 
+use account::CacheUse;
 use account::ledger::{Record, RecordedDecision};
 use policy::{Facts, Limit, Locality, OUTPUT_TOKENS_DEFAULT, Plan, Refusal, TargetFacts};
 
@@ -61,6 +63,8 @@ struct Side<'a> {
     placement: Vec<&'a str>,
     route: &'a str,
     slo_ms: Option<f64>,
+    /// The answer was one given before, or shared.
+    is_given_again: bool,
     /// The route wants a first token in time, and nobody was expected to bring it.
     is_late: bool,
 }
@@ -101,6 +105,7 @@ impl<'a> Case<'a> {
             placement: self.decision.placement.iter().map(|word| &**word).collect(),
             route: self.record.route.as_deref().unwrap_or(NOBODY),
             slo_ms: self.decision.ttft_slo_ms,
+            is_given_again: self.was_given_again(),
             is_late: self.decision.relaxed.as_deref() == Some(Limit::Ttft.as_str()),
         }
     }
@@ -113,14 +118,19 @@ impl<'a> Case<'a> {
             first: first.and_then(|attempt| self.targets.iter().find(|target| target.id() == attempt.target())),
             placement: localities.into_iter().map(Locality::as_str).collect(),
             route: plan.map_or(NOBODY, |plan| plan.rule().as_str()),
+            is_given_again: self.was_given_again() && plan.is_some_and(|plan| plan.cache().is_some()),
             slo_ms: plan.and_then(Plan::ttft_slo).map(|slo| slo.as_secs_f64() * 1000.0),
             is_late: plan.and_then(Plan::relaxed) == Some(Limit::Ttft),
         }
     }
 
-    /// What the answer costs at its first target; nothing where nobody is asked.
+    fn was_given_again(&self) -> bool {
+        [CacheUse::Hit, CacheUse::Coalesced].iter().any(|word| word.as_str() == self.record.cache)
+    }
+
+    /// What the answer costs at its first target; nothing where nobody is asked, or nobody again.
     fn cost_usd(&self, side: &Side<'_>) -> Option<f64> {
-        let Some(first) = side.first else { return Some(0.0) };
+        let Some(first) = side.first.filter(|_| !side.is_given_again) else { return Some(0.0) };
         let price = first.profile.price?;
         Some(match self.record.tokens {
             Some(tokens) => price.cost_usd(tokens.input as f64, tokens.cached as f64, tokens.output as f64),

@@ -26,11 +26,18 @@ pub(super) fn print(replayed: &Replayed, policy: &str) -> anyhow::Result<()> {
     for ((then, now), count) in difference.moved.iter().filter(|((then, now), _)| then != now) {
         say!("  from {then} to {now}: {count}");
     }
-    let week = replayed.weeks();
     let (then, now) = difference.cost_usd;
-    let days = 7.0 / week;
-    say!("cost a week            ${:.4} -> ${:.4} ({:+.4})", then * week, now * week, (now - then) * week);
-    say!("  from {days:.2} days of requests");
+    let days = replayed.days();
+    match replayed.weeks() {
+        Some(week) => {
+            say!("cost a week            ${:.4} -> ${:.4} ({:+.4})", then * week, now * week, (now - then) * week);
+            say!("  from {days:.2} days of requests");
+        }
+        None => {
+            say!("cost                   ${then:.4} -> ${now:.4} ({:+.4})", now - then);
+            say!("  of {:.1} hours; less than a day says nothing of a week", days * 24.0);
+        }
+    }
     if difference.cost_unknown > 0 {
         say!("  without {} requests of unknown cost", difference.cost_unknown);
     }
@@ -72,9 +79,12 @@ fn headline(replayed: &Replayed) -> String {
     if parts.is_empty() {
         parts.push("moves no requests between the device and elsewhere on balance".to_owned());
     }
-    let usd = (difference.cost_usd.1 - difference.cost_usd.0) * replayed.weeks();
+    let usd = difference.cost_usd.1 - difference.cost_usd.0;
     let sign = if usd < 0.0 { '-' } else { '+' };
-    parts.push(format!("{sign}${:.2} a week", usd.abs()));
+    parts.push(match replayed.weeks() {
+        Some(week) => format!("{sign}${:.2} a week", (usd * week).abs()),
+        None => format!("{sign}${:.4} in {:.1} hours", usd.abs(), replayed.days() * 24.0),
+    });
     parts.join(", ")
 }
 
@@ -86,7 +96,9 @@ fn left_aside(replayed: &Replayed) -> Vec<String> {
         (replayed.unknown_facts, "had facts that this version does not know, and were decided without them"),
         (replayed.older, "are older than facts that the policy reads, and were decided with their defaults"),
     ];
-    notes.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    let notes = notes.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let before = |(target, count)| format!("{count} came before {target} was configured, and were decided without it");
+    notes.chain(replayed.before_target.iter().map(before)).collect()
 }
 
 pub(super) fn json(replayed: &Replayed, policy: &str) -> anyhow::Result<()> {
@@ -123,7 +135,9 @@ pub(super) fn json(replayed: &Replayed, policy: &str) -> anyhow::Result<()> {
         "first_target_changed": difference.first_target,
         "moved": moved,
         "targets": targets,
-        "cost_usd_a_week": {"then": difference.cost_usd.0 * week, "now": difference.cost_usd.1 * week},
+        "before_target": replayed.before_target,
+        "cost_usd": {"then": difference.cost_usd.0, "now": difference.cost_usd.1},
+        "cost_usd_a_week": week.map(|week| json!({"then": difference.cost_usd.0 * week, "now": difference.cost_usd.1 * week})),
         "cost_unknown": difference.cost_unknown,
         "slo": {
             "with_limit": {"then": difference.with_slo.0, "now": difference.with_slo.1},
