@@ -55,6 +55,9 @@ fn what_compose_mounts_is_there_and_is_where_it_is_read() {
     let dockerfile = context.join(text(at(&compose, &["services", "tidegate", "build", "dockerfile"])));
     let dockerfile = std::fs::read_to_string(dockerfile).unwrap();
     assert!(dockerfile.contains("\"/etc/tidegate/tidegate.yaml\"") && is_mounted("/etc/tidegate/tidegate.yaml"));
+    // The engine of the local target is built where the gateway runs.
+    let (_, runs_in) = dockerfile.rsplit_once("\nFROM ").unwrap();
+    assert!(runs_in.contains(" g++ "), "no compiler in the last stage: {runs_in}");
 
     let prometheus = parsed(&deploy.join("prometheus.yml"));
     for rules in texts(at(&prometheus, &["rule_files"])) {
