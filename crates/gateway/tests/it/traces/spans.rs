@@ -314,3 +314,64 @@ async fn the_wait_for_a_worker_is_told_and_the_worker_is_told_of_the_trace() {
     assert!(wait[0].end_time_unix_nano <= tried.end_time_unix_nano);
     assert_eq!(list(tried, "gen_ai.response.finish_reasons"), ["stop"]);
 }
+
+#[tokio::test]
+async fn an_answer_for_comparison_is_a_trace_of_its_own() {
+    let (collector, near, far) = (collector().await, ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let config = format!(
+        "{LISTEN}{}learning:
+  enabled: true
+  verifiers: [{{kind: command, command: ['true']}}]
+  comparison: {{targets: [near/n, far/f], share: 1, requests_per_day: 1}}
+targets:
+  - {{id: near/n, provider: openai, model: n, base_url: '{}', locality: device}}
+  - {{id: far/f, provider: openai, model: f, base_url: '{}'}}\n",
+        traces(&collector, ""),
+        near.base_url(),
+        far.base_url()
+    );
+    let gateway = Gateway::start(&config).await;
+    assert_eq!(Reply::of(traced(chat(&gateway, &hello()))).await.header("x-tidegate-target"), "near/n");
+    let all = arrived(&collector, 2).await;
+    let of = |kind: &str| roots(&all).into_iter().find(|span| text(span, "tidegate.kind") == kind).unwrap();
+    let (asked, compared) = (of("request"), of("comparison"));
+    assert_eq!((asked.kind(), compared.kind()), (SpanKind::Server, SpanKind::Internal));
+    assert_eq!((hex(&asked.trace_id), compared.parent_span_id.len()), (TRACE_ID.into(), 0));
+    assert_ne!(asked.trace_id, compared.trace_id);
+    assert_eq!(names(&clients(&all, compared)), ["chat f"]);
+    assert_eq!(told(&far.attempts()[0]), (None, None), "in the cloud");
+}
+
+/// Many at once, of every kind: as many exchanges as there were, each with the tries that its targets saw.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_told_twice() {
+    const REQUESTS: usize = 240;
+    let (collector, a, b) = (collector().await, ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let gateway = Gateway::start(&config(&collector, &[&a, &b], "")).await;
+    a.script((0..REQUESTS).map(|n| if n % 3 == 0 { Behaviour::status(500) } else { Behaviour::answer("a") }));
+    let client = testkit::http_client();
+    let ask = async |n: usize| {
+        let body = match n % 4 {
+            0 => json!({"model": "auto"}),
+            1 => hello_stream(),
+            _ => hello(),
+        };
+        Reply::of(crate::support::post(&client, &gateway, "/v1/chat/completions", &body)).await;
+    };
+    for begin in (0..REQUESTS).step_by(16) {
+        futures_util::future::join_all((begin..begin + 16).map(&ask)).await;
+    }
+    let all = arrived(&collector, REQUESTS).await;
+    let ids: std::collections::HashSet<_> = all.iter().map(|span| &span.span_id).collect();
+    assert_eq!((roots(&all).len(), ids.len()), (REQUESTS, all.len()));
+    let tried: std::collections::BTreeSet<_> = all
+        .iter()
+        .filter(|span| span.kind() == SpanKind::Client)
+        .map(|span| format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id)))
+        .collect();
+    let seen: Vec<_> = [&a, &b].iter().flat_map(|upstream| upstream.attempts()).collect();
+    let told: std::collections::BTreeSet<_> = seen.iter().map(|attempt| told(attempt).0.unwrap().to_owned()).collect();
+    assert_eq!((tried == told, told.len()), (true, seen.len()), "what targets were told are the spans of the tries");
+    let exported = gateway.metric("tidegate_trace_exchanges_total", &[("result", "exported")]).await;
+    assert!(exported.is_some_and(|count| count <= REQUESTS as f64), "{exported:?}");
+}
