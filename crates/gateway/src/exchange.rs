@@ -142,11 +142,12 @@ async fn alone(
             nobody(gateway, session, settling, decision, request, outbox, &failure, &journal.records(), is_begun).await;
         }
         Some(Ok(answer)) => {
-            let (target, reading) = (answer.target.clone(), asking.reading());
-            let comparison = decision.comparison(&asking, request, &target);
-            let remember = |usage| decision.answered(gateway, request, asking, &request_id, &target, usage);
-            let outcome = relay(session, plan, answer, settling, reading, is_begun, cache, remember).await;
-            if let Some(comparison) = comparison.filter(|_| outcome == RequestOutcome::Answered) {
+            let (reading, of) = (asking.reading(), asking.clone());
+            let remember = |target: &TargetId, usage: Option<Usage>| {
+                decision.answered(gateway, request, of, &request_id, target, usage);
+            };
+            let answered = relay(session, plan, answer, settling, reading, is_begun, cache, remember).await;
+            if let Some(comparison) = answered.and_then(|target| decision.comparison(&asking, request, &target)) {
                 comparison.begin(gateway, &request_id);
             }
         }
@@ -192,6 +193,7 @@ pub(crate) async fn parse(
     Ok(Some(request))
 }
 
+/// Writes the answer to the caller. Says who gave the end of it, where it is whole; `remember` is told that before the caller has its last bytes.
 #[expect(clippy::too_many_arguments, reason = "all that an answer is made of")]
 async fn relay(
     session: &mut ServerSession,
@@ -201,13 +203,13 @@ async fn relay(
     mut reading: Option<Reading>,
     is_begun: bool,
     cache: Option<CacheLabel>,
-    remember: impl FnOnce(Option<Usage>),
-) -> RequestOutcome {
-    let Answer { target, locality, content } = answer;
+    remember: impl FnOnce(&TargetId, Option<Usage>),
+) -> Option<TargetId> {
+    let Answer { mut target, locality, content } = answer;
     settling.answering(&target, locality);
     let labels = Labels {
         request_id: settling.request_id().to_owned(),
-        target,
+        target: target.clone(),
         locality,
         reason: reason(plan, &settling.journal()),
         cache,
@@ -215,7 +217,7 @@ async fn relay(
     let outcome = match content {
         Content::Whole { body, usage, is_usage_estimated } => {
             settling.usage(Some(usage), is_usage_estimated);
-            remember((!is_usage_estimated).then_some(usage));
+            remember(&labels.target, (!is_usage_estimated).then_some(usage));
             if let Some(reading) = reading {
                 reading.judge(&body, &labels.request_id);
             }
@@ -227,18 +229,19 @@ async fn relay(
         Content::Stream(mut relay) => {
             if !is_begun && reply::begin_stream(session, &labels).await.is_err() {
                 settling.end(RequestOutcome::CallerGone);
-                return RequestOutcome::CallerGone;
+                return None;
             }
             let outcome = reply::stream(session, &mut relay, reading.as_mut(), remember).await;
             settling.streamed(&relay);
             if let Some(reading) = reading.filter(|_| outcome == RequestOutcome::Answered) {
                 reading.judge_stream(&labels.request_id);
             }
+            target.clone_from(&relay.target().0);
             outcome
         }
     };
     settling.end(outcome);
-    outcome
+    (outcome == RequestOutcome::Answered).then_some(target)
 }
 
 /// Delivers the error with which a target refused the request itself.

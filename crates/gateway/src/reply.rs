@@ -71,13 +71,13 @@ pub(crate) async fn rejected(session: &mut ServerSession, labels: &Labels, error
 }
 
 /// Delivers the events of a stream that was begun. A broken stream ends with an error event and without `[DONE]`. `complete` is called with
-/// the token counts once the target has ended the stream as it should, before the caller has its last bytes. `reading` sees
+/// who answered at last and the token counts once the target has ended the stream as it should, before the caller has its last bytes. `reading` sees
 /// every event before the caller does.
 pub(crate) async fn stream(
     session: &mut ServerSession,
     relay: &mut Relay<'_>,
     mut reading: Option<&mut Reading>,
-    complete: impl FnOnce(Option<Usage>),
+    complete: impl FnOnce(&TargetId, Option<Usage>),
 ) -> RequestOutcome {
     let mut complete = Some(complete);
     loop {
@@ -87,7 +87,7 @@ pub(crate) async fn stream(
         }
         let is_complete = relay.end() == Some(&StreamEnd::Complete);
         if let Some(complete) = complete.take_if(|_| is_complete) {
-            complete(relay.usage().filter(|_| !relay.is_usage_estimated()));
+            complete(&relay.target().0, relay.usage().filter(|_| !relay.is_usage_estimated()));
         }
         match next {
             None => return RequestOutcome::CallerGone,

@@ -21,6 +21,17 @@ pub(super) struct Queue {
     limit: usize,
 }
 
+/// What the writer is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Write a batch.
+    Batch,
+    /// Nothing came for a while.
+    Quiet,
+    /// Nothing is left, and nothing more will come.
+    Closed,
+}
+
 #[derive(Default)]
 struct State {
     waiting: Vec<Settlement>,
@@ -61,13 +72,22 @@ impl Queue {
         true
     }
 
-    /// The next batch, in `batch`, which is empty: waits until there is something, and then for as long as `gather` for more. False
-    /// once the queue is closed and empty.
-    pub(super) fn take(&self, batch: &mut Vec<Settlement>, gather: Duration) -> bool {
+    /// The next batch, in `batch`, which is empty: waits until there is something, and then for as long as `gather` for more. Where
+    /// nothing comes for as long as `quiet` it is [`Next::Quiet`].
+    pub(super) fn take(&self, batch: &mut Vec<Settlement>, gather: Duration, quiet: Option<Duration>) -> Next {
         let mut state = self.lock();
         state.is_idle = true;
         while state.waiting.is_empty() && !state.is_closed {
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(quiet) = quiet else {
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let (locked, waited) = self.filled.wait_timeout(state, quiet).unwrap_or_else(PoisonError::into_inner);
+            state = locked;
+            if waited.timed_out() && state.waiting.is_empty() {
+                state.is_idle = false;
+                return Next::Quiet;
+            }
         }
         state.is_idle = false;
         let due = Instant::now() + gather;
@@ -86,7 +106,7 @@ impl Queue {
             batch.extend(state.waiting.drain(..BATCH_MAX));
             state.since[0] = state.since[1];
         }
-        !batch.is_empty()
+        if batch.is_empty() { Next::Closed } else { Next::Batch }
     }
 
     /// So many of what was taken in are written, or lost.

@@ -14,9 +14,6 @@ pub(super) const SCHEMA_VERSION: i64 = 2;
 
 /// Bytes of a page of a new file: some seven records, so that writing them takes few system calls.
 const PAGE_BYTES: u32 = 8192;
-/// Pages of the log after which they are brought into the file, in a run of the writer that is short enough not to keep those who answer requests
-/// from a processor.
-const CHECKPOINT_PAGES: u32 = 256;
 
 /// Only what is looked up by a single value has an index: each costs time with every record. `anchor` is the last record that was removed
 /// for its age or the size of the file: the chain goes on from it.
@@ -72,7 +69,8 @@ pub(super) fn open(path: &Path, is_synced: bool) -> Result<Connection, LedgerErr
     // The first holds only before the second.
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY;")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // The writer chooses the moment.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "synchronous", if is_synced { "FULL" } else { "NORMAL" })?;
     sqlite::create(&mut connection, &[TABLES, VIEW].concat(), SCHEMA_VERSION)?;
     match sqlite::migrate(&mut connection, &[&[FROM_1, VIEW].concat()], SCHEMA_VERSION)? {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tracing::{info, warn};
 
 use super::chain::Head;
-use super::queue::Queue;
+use super::queue::{Next, Queue};
 use super::record::Record;
 use super::retention::{head, purge, signed};
 use super::shared::Shared;
@@ -21,6 +21,10 @@ use crate::Settlement;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// After so many records it is looked for what is over its limits.
 const PURGE_EVERY: usize = 512;
+/// When no record came for so long, what is in the log is brought into the file: work that can wait until nobody waits for a processor.
+const QUIET: Duration = Duration::from_secs(1);
+/// Bytes of records in the log at which it is brought into the file whatever goes on.
+const LOG_BYTES_MAX: u64 = 32 << 20;
 /// How long whoever wants everything written waits at most.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// One record in so many that are lost is told of in the log.
@@ -80,6 +84,8 @@ impl Ledger {
             shared: Shared::default(),
             json: Vec::new(),
             since_purge: PURGE_EVERY,
+            // Of what an earlier process left there it is not known how much it is.
+            in_log: 1,
             is_failing: false,
         };
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run())?;
@@ -143,6 +149,8 @@ struct Writer {
     /// The record that is just being written.
     json: Vec<u8>,
     since_purge: usize,
+    /// Bytes of records written since the log was brought into the file.
+    in_log: u64,
     is_failing: bool,
 }
 
@@ -157,10 +165,29 @@ impl Drop for Writer {
 impl Writer {
     fn run(&mut self) {
         let mut batch = Vec::new();
-        while self.queue.take(&mut batch, self.limits.flush_every) {
-            self.write(&batch);
-            self.queue.done(batch.len());
-            batch.clear();
+        loop {
+            let quiet = (self.in_log > 0).then_some(QUIET);
+            match self.queue.take(&mut batch, self.limits.flush_every, quiet) {
+                Next::Closed => return,
+                Next::Quiet => self.checkpoint(),
+                Next::Batch => {
+                    self.write(&batch);
+                    self.queue.done(batch.len());
+                    batch.clear();
+                    if self.in_log >= LOG_BYTES_MAX {
+                        self.checkpoint();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings what is in the log into the file, as far as nobody reads what is older.
+    fn checkpoint(&mut self) {
+        self.in_log = 0;
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            // What is in the log is safe there, and it is tried again with the next.
+            warn!(error = %error, "the log of the ledger cannot be brought into its file");
         }
     }
 
@@ -197,7 +224,7 @@ impl Writer {
         // From the begin on, as another process may write to the file too.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let Head { mut seq, mut hash } = head(&transaction)?;
-        let mut now_ms = 0;
+        let (mut now_ms, mut bytes) = (0, 0);
         {
             let mut insert =
                 transaction.prepare("INSERT INTO records (seq, record, hash, request_id) VALUES (?1, ?2, ?3, ?4)")?;
@@ -211,6 +238,7 @@ impl Writer {
                 serde_json::to_writer(&mut self.json, &record).map_err(|error| unwritable(error.to_string()))?;
                 let json = std::str::from_utf8(&self.json).map_err(|error| unwritable(error.to_string()))?;
                 (seq, hash) = (seq + 1, hash.then(json.as_bytes()));
+                bytes += json.len() as u64;
                 insert.execute((signed(seq), json, hash.bytes(), &settlement.request_id))?;
             }
         }
@@ -220,7 +248,9 @@ impl Writer {
             let is_more = purge(&transaction, &self.limits, now_ms)?;
             self.since_purge = if is_more { PURGE_EVERY } else { 0 };
         }
-        transaction.commit()
+        transaction.commit()?;
+        self.in_log += bytes;
+        Ok(())
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) async fn share(
         }
         Some(Ok(head)) => head,
     };
-    let Some((target, locality)) = seat.answering().0 else { return (Shared::Alone { is_begun }, None) };
+    let Some((mut target, locality)) = seat.answering().0 else { return (Shared::Alone { is_begun }, None) };
     settling.answering(&target, locality);
     let reason = exchange::reason(&decision.plan, seat.journal());
     let labels = Labels { request_id, target: target.clone(), locality, reason, cache: Some(label) };
@@ -94,16 +94,16 @@ pub(crate) async fn share(
             }
             reply::whole(session, &labels, body).await
         }
-        Head::Stream if !request.stream() => return whole(seat, session, settling, &labels, due, remember).await,
+        Head::Stream if !request.stream() => return whole(seat, session, settling, labels, due, remember).await,
         Head::Stream => {
             if !is_begun && reply::begin_stream(session, &labels).await.is_err() {
                 return done_as(settling, RequestOutcome::CallerGone);
             }
-            let remember = |usage| remember(&target, usage);
             let outcome = stream(seat, session, settling, request, due, reading.as_mut(), remember).await;
             if let Some(reading) = reading.filter(|_| outcome == RequestOutcome::Answered) {
                 reading.judge_stream(&labels.request_id);
             }
+            target = seat.answering().0.map_or(target, |(target, _)| target);
             outcome
         }
         Head::Failed(_) | Head::Rejected { .. } => return (Shared::Alone { is_begun }, None),
@@ -125,7 +125,7 @@ async fn stream(
     request: &ChatRequest,
     due: Instant,
     mut reading: Option<&mut Reading>,
-    remember: impl FnOnce(Option<Usage>),
+    remember: impl FnOnce(&TargetId, Option<Usage>),
 ) -> RequestOutcome {
     let (mut at, mut remember) = (0, Some(remember));
     let interrupted = |detail: &str, stalled| Some(ApiError::stream_interrupted(detail, stalled));
@@ -146,9 +146,10 @@ async fn stream(
             Some(Ok(Next::Pieces { events, at: next, end })) => {
                 at = next;
                 if let Some(end) = end
+                    && let Some((target, _)) = seat.answering().0
                     && let Some(remember) = remember.take()
                 {
-                    remember(end.counted());
+                    remember(&target, end.counted());
                 }
                 let Some(events) = for_caller(&events, request) else {
                     break interrupted("the gateway cannot read the stream", false);
@@ -177,7 +178,7 @@ async fn whole(
     seat: &Seat,
     session: &mut ServerSession,
     settling: &mut Settling<'_>,
-    labels: &Labels,
+    mut labels: Labels,
     due: Instant,
     remember: impl FnOnce(&TargetId, Option<Usage>),
 ) -> (Shared, Option<TargetId>) {
@@ -201,10 +202,14 @@ async fn whole(
     let body = if end.how == StreamEnd::Complete { whole_of_stream(&all) } else { None };
     let Some(body) = body else { return alone };
     settling.usage(end.usage, end.is_usage_estimated);
+    if let Some(answering) = seat.answering().0 {
+        // Another one than began, where it was continued.
+        (labels.target, labels.locality) = answering;
+    }
     remember(&labels.target, end.counted());
-    let outcome = reply::whole(session, labels, body).await;
+    let outcome = reply::whole(session, &labels, body).await;
     settling.end(outcome);
-    (Shared::Done, (outcome == RequestOutcome::Answered).then(|| labels.target.clone()))
+    (Shared::Done, (outcome == RequestOutcome::Answered).then_some(labels.target))
 }
 
 fn settle_end(settling: &mut Settling<'_>, seat: &Seat, end: &super::flight::End) {

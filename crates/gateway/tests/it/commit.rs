@@ -125,6 +125,23 @@ async fn a_broken_stream_goes_on_only_where_the_other_reproduces_it_exactly() {
 }
 
 #[tokio::test]
+async fn a_conversation_goes_on_with_who_gave_the_end_of_its_answer() {
+    let (a, b, gateway) = two().await;
+    a.set_default(Behaviour::status(500));
+    b.set_default(Behaviour::answer(testkit::DEFAULT_TEXT));
+    let reply = cut(&a, &gateway, &hello_stream(), Behaviour::CutAfter { chunks: 2 }).await;
+    assert!(reply.text.contains(": continued by cloud/b\n\n"), "{}", reply.text);
+    a.set_default(Behaviour::answer("from the first"));
+    let mut looping = hello_stream();
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "tide", "arguments": "{}"}}]});
+    let messages = looping["messages"].as_array_mut().unwrap();
+    messages.extend([call, json!({"role": "tool", "tool_call_id": "c1", "content": "high"})]);
+    let reply = Reply::of(chat(&gateway, &looping)).await;
+    assert_eq!(reply.header("x-tidegate-target"), "cloud/b", "{}", reply.text);
+}
+
+#[tokio::test]
 async fn what_cannot_be_compared_is_not_continued() {
     let (a, b, gateway) = two().await;
     b.set_default(Behaviour::answer(testkit::DEFAULT_TEXT));
