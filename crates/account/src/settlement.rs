@@ -250,6 +250,8 @@ pub struct Settlement {
     pub response_bytes: u64,
     /// What the response cache had to do with it.
     pub cache: CacheUse,
+    /// Whether the same text left this device, or may have, for another caller, who shared the answer and accounts for the attempts.
+    pub left_with_another: bool,
     /// Every attempt made, in order.
     pub attempts: Vec<AttemptMade>,
     /// What the answer cost in US dollars: the attempts that are of it, without hedges that lost and without failures. `None` where
@@ -282,6 +284,7 @@ impl Settlement {
             request_bytes: 0,
             response_bytes: 0,
             cache: CacheUse::None,
+            left_with_another: false,
             attempts: Vec::new(),
             cost_usd: None,
             reference: None,

@@ -2,12 +2,13 @@
 //!
 //! Names and numbers of the ledger, no text. Callers are anonymous, so whoever knows an id may ask; ids that the gateway makes cannot be
 //! guessed. One that callers name may come again: the newest exchange with it is the receipt, and `earlier` holds the others.
+//! `comparisons` are there once they have ended, which is after the answer.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use account::ledger::{Ledger, LedgerError, LedgerReader, Receipt, Record, Row};
+use account::ledger::{Ledger, LedgerError, LedgerReader, Receipt, Record, RecordedTokens, Row};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
@@ -88,16 +89,31 @@ async fn look_up(
 }
 
 fn to_json(receipt: &Receipt) -> Value {
-    let mut newest = one(&receipt.newest);
-    if !receipt.earlier.is_empty() {
-        newest["earlier"] = receipt.earlier.iter().map(one).collect();
+    let Receipt { newest: row, earlier, comparisons } = receipt;
+    let mut newest = one(row);
+    // What was compared since then left the device with it.
+    let compared = comparisons.iter().filter(|other| other.head.seq > row.head.seq);
+    let left = std::iter::once(row).chain(compared).map(|row| row.record.left_device());
+    let (what, bytes) = left.fold(("nothing", 0), |(what, sum), (of_one, bytes)| {
+        (if of_one == "nothing" { what } else { of_one }, sum + bytes)
+    });
+    newest["left_device"] = json!({"what": what, "bytes": bytes});
+    for (name, rows) in [("earlier", earlier), ("comparisons", comparisons)] {
+        if !rows.is_empty() {
+            newest[name] = rows.iter().map(one).collect();
+        }
     }
     newest
 }
 
+/// All of them, also those that a record leaves out as they are zero.
+fn tokens(RecordedTokens { input, cached, output, estimated }: RecordedTokens) -> Value {
+    json!({"input": input, "cached": cached, "output": output, "estimated": estimated})
+}
+
 /// What is told of one exchange.
 pub(crate) fn one(row: &Row) -> Value {
-    let Record { decision, attempts, tokens, .. } = &row.record;
+    let Record { decision, attempts, .. } = &row.record;
     let record = &row.record;
     let (what, bytes) = record.left_device();
     let attempts: Vec<_> = attempts
@@ -106,7 +122,7 @@ pub(crate) fn one(row: &Row) -> Value {
             json!({
                 "target": attempt.target, "locality": attempt.locality, "outcome": attempt.outcome,
                 "hedge": attempt.hedge, "duration_ms": attempt.duration_ms, "sent_bytes": attempt.sent_bytes,
-                "tokens": attempt.tokens, "cost_usd": attempt.cost_usd,
+                "tokens": attempt.tokens.map(tokens), "cost_usd": attempt.cost_usd,
             })
         })
         .collect();
@@ -124,7 +140,7 @@ pub(crate) fn one(row: &Row) -> Value {
         "cache": record.cache,
         "duration_ms": record.duration_ms,
         "ttft_ms": record.ttft_ms,
-        "tokens": tokens,
+        "tokens": record.tokens.map(tokens),
         "cost_usd": record.cost_usd,
         "cost_avoided_usd": record.cost_avoided_usd,
         "reference": record.reference.as_ref().map(|reference| &reference.target),

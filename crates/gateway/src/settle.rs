@@ -7,7 +7,7 @@ use account::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Sett
 use dispatch::{AttemptRecord, Journal, Relay, Trace};
 use http::HeaderMap;
 use pingora_core::protocols::http::ServerSession;
-use policy::{Locality, TargetId};
+use policy::{Locality, Outcome, TargetId};
 use tracing::info;
 use wire::{ApiError, ChatRequest, Usage};
 
@@ -146,6 +146,14 @@ impl<'a> Settling<'a> {
             trace.shares(seat.journal().trace().map(|told| &told.context));
         }
         self.settlement.cache = recall::cache_use(&seat, records.is_some());
+        if records.is_none() {
+            // One that still runs does not say how much is out.
+            let is_away = |tried: &AttemptRecord| {
+                tried.profile.locality != Locality::Device
+                    && (tried.sent_bytes > 0 || tried.outcome == Outcome::CallerGone)
+            };
+            self.settlement.left_with_another |= seat.journal().records().iter().any(is_away);
+        }
         self.tried_for_all.extend(records.unwrap_or_default());
     }
 

@@ -19,6 +19,9 @@ use super::{LedgerError, schema, shared};
 /// Records are written in the order of their time, but for threads that overtake each other and clocks that are set; so much
 /// earlier it is begun to look.
 const DISORDER_MS: u64 = 300_000;
+/// Records that are read at a time. Nothing of the file is held while they are looked at: whoever takes long over it does not keep the
+/// log from being brought into the file, which would grow for as long.
+const READ_AT_ONCE: u64 = 512;
 /// Exchanges with the same id that a receipt tells of at most.
 const SAME_ID_MAX: u32 = 16;
 
@@ -73,6 +76,8 @@ pub struct Receipt {
     pub newest: Row,
     /// The others, newest first, at most [`Receipt::EARLIER_MAX`].
     pub earlier: Vec<Row>,
+    /// Where the gateway has sent the request as well, to learn from the answer; newest first, as many.
+    pub comparisons: Vec<Row>,
 }
 
 impl Receipt {
@@ -105,6 +110,8 @@ pub struct Summary {
     pub comparisons: (u64, f64),
     /// By the target that answered, by its id.
     pub targets: BTreeMap<String, TargetSummary>,
+    /// Records that are none any more, and are in none of these numbers.
+    pub unreadable: u64,
     /// Settled first and last, Unix time in milliseconds.
     pub between_ms: Option<(u64, u64)>,
 }
@@ -157,7 +164,7 @@ impl LedgerReader {
     /// # Errors
     /// What SQLite says.
     pub fn size(&self) -> Result<(u64, u64), LedgerError> {
-        let count = head(&self.connection)?.seq - anchor(&self.connection)?.seq;
+        let count = head(&self.connection)?.seq.saturating_sub(anchor(&self.connection)?.seq);
         Ok((count, bytes(&self.connection)?))
     }
 
@@ -166,24 +173,42 @@ impl LedgerReader {
     /// # Errors
     /// What SQLite says, and for a record that cannot be read.
     pub fn each(&self, filter: &Filter, mut each: impl FnMut(Row) -> bool) -> Result<(), LedgerError> {
-        let (condition, mut values) = self.condition(filter)?;
-        let columns = "seq, hash, record";
-        let sql = match filter.newest {
-            None => format!("SELECT {columns} FROM exchanges WHERE {condition} ORDER BY seq"),
-            Some(newest) => {
-                values.push(Value::Integer(signed(newest)));
-                let newest = format!("SELECT {columns} FROM exchanges WHERE {condition} ORDER BY seq DESC LIMIT ?");
-                format!("SELECT {columns} FROM ({newest}) ORDER BY seq")
+        if let Some(newest) = filter.newest {
+            for row in self.read(filter, "DESC", newest)?.into_iter().rev() {
+                if !each(row?) {
+                    break;
+                }
             }
-        };
-        let mut select = self.connection.prepare(&sql)?;
-        let mut rows = select.query(params_from_iter(values))?;
-        while let Some(found) = rows.next()? {
-            if !each(row(found)?) {
-                break;
+            return Ok(());
+        }
+        let mut filter = filter.clone();
+        loop {
+            let some = self.read(&filter, "ASC", READ_AT_ONCE)?;
+            if some.is_empty() {
+                return Ok(());
+            }
+            for row in some {
+                let row = row?;
+                filter.after_seq = Some(row.head.seq);
+                if !each(row) {
+                    return Ok(());
+                }
             }
         }
-        Ok(())
+    }
+
+    /// At most so many of the records that are wanted, in this order.
+    fn read(&self, filter: &Filter, order: &str, limit: u64) -> Result<Vec<Result<Row, LedgerError>>, LedgerError> {
+        let (condition, mut values) = self.condition(filter)?;
+        values.push(Value::Integer(signed(limit)));
+        let sql = format!("SELECT seq, hash, record FROM exchanges WHERE {condition} ORDER BY seq {order} LIMIT ?");
+        let mut select = self.connection.prepare(&sql)?;
+        let mut rows = select.query(params_from_iter(values))?;
+        let mut found = Vec::new();
+        while let Some(next) = rows.next()? {
+            found.push(row(next));
+        }
+        Ok(found)
     }
 
     /// The records that are wanted, oldest first.
@@ -199,21 +224,24 @@ impl LedgerReader {
         Ok(rows)
     }
 
-    /// What is told of the request with this id; `None` where nothing is known. Comparisons have ids that nobody was given.
+    /// What is told of the request with this id; `None` where nothing is known.
     ///
     /// # Errors
     /// As [`Self::each`].
     pub fn receipt(&self, request_id: &str) -> Result<Option<Receipt>, LedgerError> {
-        let sql = "SELECT seq, hash, record FROM exchanges WHERE request_id = ?1 AND kind <> 'comparison'
-                   ORDER BY seq DESC LIMIT ?2";
-        let mut select = self.connection.prepare(sql)?;
-        let mut found = select.query((request_id, SAME_ID_MAX))?;
-        let Some(newest) = found.next()?.map(row).transpose()? else { return Ok(None) };
-        let mut earlier = Vec::new();
-        while let Some(other) = found.next()? {
-            earlier.push(row(other)?);
-        }
-        Ok(Some(Receipt { newest, earlier }))
+        let newest = |is_comparison: bool| -> Result<Vec<Row>, LedgerError> {
+            let sql = "SELECT seq, hash, record FROM exchanges WHERE request_id = ?1 AND (kind = 'comparison') = ?2
+                       ORDER BY seq DESC LIMIT ?3";
+            let mut select = self.connection.prepare(sql)?;
+            let (mut found, mut rows) = (select.query((request_id, is_comparison, SAME_ID_MAX))?, Vec::new());
+            while let Some(next) = found.next()? {
+                rows.push(row(next)?);
+            }
+            Ok(rows)
+        };
+        let mut rows = newest(false)?.into_iter();
+        let Some(first) = rows.next() else { return Ok(None) };
+        Ok(Some(Receipt { newest: first, earlier: rows.collect(), comparisons: newest(true)? }))
     }
 
     /// The targets of a decision as they were, and how many of them this version cannot read.
@@ -287,13 +315,14 @@ impl LedgerReader {
     /// What SQLite says.
     pub fn summary(&self, filter: &Filter) -> Result<Summary, LedgerError> {
         let (condition, values) = self.condition(filter)?;
-        let lost = "(SELECT total(value ->> '$.cost_usd') FROM json_each(record, '$.attempts')
+        let lost = "(SELECT total(value ->> '$.cost_usd') FROM json_each(content, '$.attempts')
                      WHERE value ->> '$.outcome' = 'hedge_lost')";
         let sql = format!(
-            "SELECT kind, outcome, target, locality, at_ms, cost_usd, record ->> '$.cost_avoided_usd',
-                    record ->> '$.tokens.input', record ->> '$.tokens.output', record ->> '$.ttft_ms',
-                    record ->> '$.duration_ms', record ->> '$.cache',
-                    CASE WHEN instr(record, '\"hedge_lost\"') THEN {lost} ELSE 0.0 END
+            "SELECT kind, outcome, target, locality, at_ms, cost_usd, content ->> '$.cost_avoided_usd',
+                    CAST(content ->> '$.tokens.input' AS INTEGER), CAST(content ->> '$.tokens.output' AS INTEGER),
+                    content ->> '$.ttft_ms',
+                    content ->> '$.duration_ms', content ->> '$.cache',
+                    CASE WHEN instr(content, '\"hedge_lost\"') THEN {lost} ELSE 0.0 END
              FROM exchanges WHERE {condition} ORDER BY seq"
         );
         let mut select = self.connection.prepare(&sql)?;
@@ -331,15 +360,18 @@ impl LedgerReader {
         Ok((texts.join(" AND "), values))
     }
 
-    /// The last place before the records of a time, found by halving.
+    /// The last place before the records of a time, found by halving; the begin where the clock was set back, so that they may be anywhere.
     fn before(&self, at_ms: u64) -> Result<u64, LedgerError> {
         let (mut low, mut high) = (anchor(&self.connection)?.seq, head(&self.connection)?.seq);
+        if self.connection.query_row("SELECT EXISTS (SELECT 1 FROM turns)", [], |row| row.get(0))? {
+            return Ok(low);
+        }
         let mut find = self.connection.prepare("SELECT at_ms FROM exchanges WHERE seq = ?1")?;
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            let at: Option<i64> = find.query_row([signed(middle)], |row| row.get(0)).optional()?;
+            let at: Option<Option<i64>> = find.query_row([signed(middle)], |row| row.get(0)).optional()?;
             // One that was removed is looked past, towards the older ones.
-            if at.is_some_and(|at| at < signed(at_ms)) { low = middle } else { high = middle - 1 }
+            if at.flatten().is_some_and(|at| at < signed(at_ms)) { low = middle } else { high = middle - 1 }
         }
         Ok(low)
     }
@@ -347,7 +379,10 @@ impl LedgerReader {
 
 impl Summary {
     fn add(&mut self, row: &SqlRow<'_>) -> rusqlite::Result<()> {
-        let (kind, outcome): (String, String) = (row.get(0)?, row.get(1)?);
+        let (Some(kind), Some(outcome)): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?) else {
+            self.unreadable += 1;
+            return Ok(());
+        };
         let (target, locality): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
         let cost: Option<f64> = row.get(5)?;
         let at_ms = unsigned(row.get(4)?);
@@ -377,7 +412,7 @@ impl Summary {
         of.answered += u64::from(is_answered);
         of.cost_usd += cost.unwrap_or_default();
         let tokens = |column| row.get::<_, Option<i64>>(column).map(|tokens| tokens.map_or(0, unsigned));
-        of.tokens = (of.tokens.0 + tokens(7)?, of.tokens.1 + tokens(8)?);
+        of.tokens = (of.tokens.0.saturating_add(tokens(7)?), of.tokens.1.saturating_add(tokens(8)?));
         if is_answered {
             of.ttft_ms.extend(row.get::<_, Option<f64>>(9)?);
             of.duration_ms.extend(row.get::<_, Option<f64>>(10)?);
@@ -393,14 +428,17 @@ impl Summary {
 }
 
 fn row(row: &SqlRow<'_>) -> Result<Row, LedgerError> {
-    let (seq, hash, json): (i64, Vec<u8>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let (seq, hash): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
     let seq = unsigned(seq);
     let unread = |reason: String| LedgerError::Record { seq, reason };
+    // What a disk has changed may be no text any more.
+    let json = row.get_ref(2)?.as_str().map_err(|error| unread(error.to_string()))?.to_owned();
     let hash = Hash::of_bytes(&hash).ok_or_else(|| unread("its hash is not 32 bytes long".to_owned()))?;
     let record = serde_json::from_str(&json).map_err(|error| unread(error.to_string()))?;
     Ok(Row { head: Head { seq, hash }, json, record })
 }
 
-fn unsigned(value: i64) -> u64 {
+/// SQLite's integers are signed; none of ours is below zero.
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }

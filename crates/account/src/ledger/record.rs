@@ -16,7 +16,7 @@ use crate::{AttemptMade, Decided, Settlement, Tokens};
 /// What became of one exchange.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record<'a> {
-    /// Its id; may be the caller's own, and come again.
+    /// Its id; may be the caller's own, and come again. A comparison has that of the request that is compared.
     pub request_id: Cow<'a, str>,
     /// When it was settled, Unix time in milliseconds.
     pub at_ms: u64,
@@ -60,6 +60,9 @@ pub struct Record<'a> {
     pub response_bytes: u64,
     /// A word of [`crate::CacheUse`].
     pub cache: Cow<'a, str>,
+    /// Whether the same text left this device for another caller, who shared the answer and whose attempts these were.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_with_another: bool,
     /// What the answer cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
@@ -205,6 +208,7 @@ impl<'a> Record<'a> {
             request_bytes: settlement.request_bytes,
             response_bytes: settlement.response_bytes,
             cache: settlement.cache.as_str().into(),
+            left_with_another: settlement.left_with_another,
             cost_usd: settlement.cost_usd,
             reference: settlement
                 .reference
@@ -216,11 +220,13 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What of the request left this device, and how many bytes of it in all.
+    /// What of the request left this device, and how many bytes of it in all: none for text that left for another caller, who has them in
+    /// its own record.
     #[must_use]
     pub fn left_device(&self) -> (&'static str, u64) {
         let away = self.attempts.iter().filter(|attempt| attempt.locality != Locality::Device.as_str());
         match away.map(|attempt| attempt.sent_bytes).sum() {
+            0 if self.left_with_another => ("text", 0),
             0 => ("nothing", 0),
             // Nothing redacts, so that what left is the text as it was.
             bytes => ("text", bytes),

@@ -8,15 +8,30 @@ use super::chain::{Hash, Head};
 /// Records removed in one transaction at most; more than are written in one.
 const CHUNK: u64 = 2000;
 
+/// Times before this are of a clock that was not set yet: 2025 began then. How old a record of such a time is, is not known.
+const CLOCK_SET_MS: u64 = 1_735_689_600_000;
+/// The last of the oldest records that is too old. A record is at least as old as those after it, whatever the clock said when it was written:
+/// where that was wrong, in the past or in the future of now, the record goes with the next one that is too old, and never takes along one
+/// before it that is to be kept.
+const TOO_OLD: &str = "
+WITH oldest AS (SELECT seq, at_ms FROM exchanges ORDER BY seq LIMIT ?1)
+SELECT max(seq) FROM oldest WHERE at_ms >= ?4 AND at_ms < ?2
+    AND seq < ifnull((SELECT min(seq) FROM oldest WHERE at_ms BETWEEN ?2 AND ?3), 9223372036854775807)";
+
 /// Removes some of the records that are over a limit; whether there may be more.
 pub(super) fn purge(transaction: &Transaction<'_>, limits: &LedgerLimits, now_ms: u64) -> rusqlite::Result<bool> {
-    let oldest = "SELECT seq, at_ms FROM exchanges ORDER BY seq LIMIT ?1";
     let mut first = transaction.prepare("SELECT at_ms FROM exchanges ORDER BY seq LIMIT 1")?;
-    let Some(first_ms) = first.query_row([], |row| row.get::<_, i64>(0)).optional()? else { return Ok(false) };
+    let Some(first_ms) = first.query_row([], |row| row.get::<_, Option<i64>>(0)).optional()? else { return Ok(false) };
     let kept_from = now_ms.saturating_sub(u64::try_from(limits.keep.as_millis()).unwrap_or(u64::MAX));
-    let last: Option<i64> = if first_ms < signed(kept_from) {
-        let too_old = format!("SELECT max(seq) FROM ({oldest}) WHERE at_ms < ?2");
-        transaction.query_row(&too_old, (signed(CHUNK), signed(kept_from)), |row| row.get(0))?
+    let is_young = first_ms.is_some_and(|ms| (signed(kept_from)..=signed(now_ms)).contains(&ms));
+    let too_old: Option<i64> = if is_young {
+        None
+    } else {
+        let times = (signed(CHUNK), signed(kept_from), signed(now_ms), signed(CLOCK_SET_MS));
+        transaction.query_row(TOO_OLD, times, |row| row.get(0))?
+    };
+    let last: Option<i64> = if too_old.is_some() {
+        too_old
     } else if let Some(over) = bytes(transaction)?.checked_sub(limits.bytes_max).filter(|over| *over > 0) {
         let (first, last) = (anchor(transaction)?.seq, head(transaction)?.seq);
         let (count, size) = (last.saturating_sub(first), over + limits.bytes_max);
@@ -31,6 +46,8 @@ pub(super) fn purge(transaction: &Transaction<'_>, limits: &LedgerLimits, now_ms
     let remember = "INSERT OR REPLACE INTO anchor (id, seq, hash) SELECT 0, seq, hash FROM records WHERE seq = ?1";
     transaction.execute(remember, [last])?;
     let removed = transaction.execute("DELETE FROM records WHERE seq <= ?1", [last])?;
+    // Also of the one that is the first now: nothing stands before it.
+    transaction.execute("DELETE FROM turns WHERE seq <= ?1 + 1", [last])?;
     Ok(removed > 0)
 }
 

@@ -128,8 +128,8 @@ fn what_is_settled_is_read_again_with_all_that_it_was_decided_by() {
     let decided = one.decided.clone().unwrap();
     written(&folder, [one]);
     let reader = folder.reader();
-    let Receipt { newest, earlier } = reader.receipt("req_1").unwrap().unwrap();
-    assert!(earlier.is_empty() && reader.receipt("req_2").unwrap().is_none());
+    let Receipt { newest, earlier, comparisons } = reader.receipt("req_1").unwrap().unwrap();
+    assert!(earlier.is_empty() && comparisons.is_empty() && reader.receipt("req_2").unwrap().is_none());
     assert_eq!(newest.head, reader.head().unwrap());
     assert_eq!(newest.head.seq, 1);
     assert_eq!(Head::parse(&newest.head.to_string()), Some(newest.head));
@@ -159,6 +159,10 @@ fn an_id_that_comes_again_stands_for_the_newest_and_the_others_are_told() {
     let receipt = folder.reader().receipt("mine").unwrap().unwrap();
     assert_eq!((&*receipt.newest.record.kind, receipt.newest.head.seq), ("outbox", 2));
     assert_eq!(receipt.earlier.iter().map(|row| row.head.seq).collect::<Vec<_>>(), [1]);
+    assert_eq!(receipt.comparisons.iter().map(|row| row.head.seq).collect::<Vec<_>>(), [3]);
+    let alone = Folder::new();
+    written(&alone, [named(3, ExchangeKind::Comparison)]);
+    assert!(alone.reader().receipt("mine").unwrap().is_none(), "nobody asked for that");
 }
 
 #[test]
@@ -425,7 +429,7 @@ fn the_file_is_its_owners_alone_and_one_of_a_newer_version_is_left_alone() {
     assert_eq!((mode(&folder.file()), mode(folder.file().parent().unwrap())), (0o600, 0o700));
     folder.edit("PRAGMA user_version = 99");
     let newer = Ledger::open(&folder.file(), limits()).err().map(|error| error.to_string());
-    assert_eq!(newer.as_deref(), Some("the ledger has schema version 99, and this version of Tidegate knows 2"));
+    assert_eq!(newer.as_deref(), Some("the ledger has schema version 99, and this version of Tidegate knows 3"));
     assert!(LedgerReader::open(&folder.file()).is_err());
 }
 
@@ -436,4 +440,151 @@ fn no_text_is_recorded_beside_names_of_closed_shape() {
     let json = folder.reader().rows(&Filter::default()).unwrap().remove(0).json;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "{}[]\":,._-/= ;".contains(c);
     assert_eq!(json.chars().find(|c| !allowed(*c)), None, "{json}");
+}
+
+#[test]
+fn what_cannot_stand_where_it_stands_or_is_no_text_any_more_is_a_fault_and_no_failure() {
+    let check = |sql: &str, expected: &[&str]| {
+        let folder = Folder::new();
+        written(&folder, (1..=5).map(settlement));
+        folder.edit(sql);
+        assert_eq!(folder.faults(), expected, "{sql}");
+        assert!(folder.reader().size().unwrap().0 <= 5, "{sql}");
+    };
+    let copy =
+        |place: i64| format!("INSERT INTO records SELECT {place}, record, hash, request_id FROM records WHERE seq = 2");
+    let before =
+        |place: i64| format!("record {place} was inserted: it stands before the one with which the ledger begins");
+    check(&copy(0), &[&before(0)]);
+    check(&copy(-7), &[&before(-7)]);
+    let anchor = "INSERT INTO anchor SELECT 0, 3, hash FROM records WHERE seq = 3";
+    check(anchor, &[&before(1), &before(2), &before(3)]);
+    check(
+        "INSERT INTO anchor VALUES (0, 9, zeroblob(32))",
+        &[1, 2, 3, 4, 5].map(before).each_ref().map(|text| &**text),
+    );
+    let broken = "UPDATE records SET record = CAST(x'7bff7d' AS TEXT) WHERE seq = 4";
+    check(broken, &["record 4 was edited"]);
+    check("UPDATE records SET record = 'x' WHERE seq = 4", &["record 4 was edited"]);
+}
+
+#[test]
+fn what_is_read_is_what_was_verified_whatever_else_the_file_says() {
+    let folder = Folder::new();
+    written(&folder, (1..=5).map(settlement));
+    folder.edit(
+        "DROP VIEW IF EXISTS exchanges;
+         CREATE VIEW exchanges AS SELECT seq, hash, replace(record, 'cloud', 'local') AS record, request_id,
+             1 AS at_ms, 'request' AS kind, 'answered' AS outcome, 'local/small' AS target, 'device' AS locality,
+             'rest' AS route, 0.0 AS cost_usd FROM records",
+    );
+    assert_eq!(folder.faults(), [""; 0]);
+    assert_eq!(folder.reader().summary(&Filter::default()).unwrap().stayed, 0);
+    let receipt = folder.reader().receipt("req_3").unwrap().unwrap();
+    assert_eq!(receipt.newest.record.target.as_deref(), Some("cloud/large"));
+}
+
+#[test]
+fn a_record_that_is_none_any_more_keeps_no_other_from_being_read_written_or_removed() {
+    for broken in ["'x'", "CAST(x'7bff7d' AS TEXT)", "'{\"at_ms\":\"x\"}'", "'{\"at_ms\":18446744073709551615}'"] {
+        let folder = Folder::new();
+        written(&folder, (1..=5).map(settlement));
+        folder.edit(&format!("UPDATE records SET record = {broken} WHERE seq = 1"));
+        let ledger = Ledger::open(&folder.file(), LedgerLimits { keep: Duration::from_secs(60), ..limits() }).unwrap();
+        ledger.settled(settlement(62));
+        assert!(ledger.flush(), "{broken}: {:?}", ledger.health());
+        drop(ledger);
+        // Those up to the second are older than a minute then, the first of them whatever it says.
+        let reader = folder.reader();
+        assert_eq!(reader.verify(&[]).unwrap().anchor.seq, 2, "{broken}");
+        folder.edit(&format!("UPDATE records SET record = {broken} WHERE seq = 3"));
+        let summary = reader.summary(&Filter::default()).unwrap();
+        assert_eq!((summary.requests, summary.unreadable), (3, 1), "{broken}");
+        let since = Filter { since_ms: Some(BEGUN_MS + 5000), until_ms: Some(BEGUN_MS + 99_000), ..Filter::default() };
+        assert_eq!(reader.rows(&since).unwrap().len(), 2, "{broken}");
+        let error = reader.rows(&Filter::default()).unwrap_err().to_string();
+        assert!(error.starts_with("the ledger: record 3 cannot be read"), "{error}");
+    }
+}
+
+#[test]
+fn a_clock_that_was_wrong_makes_no_record_younger_or_older_than_those_around_it() {
+    let folder = Folder::new();
+    let at = |n: u64, begun_ms: u64| Settlement { begun_ms, ..settlement(n) };
+    let mut all: Vec<_> = (1..=20).map(settlement).collect();
+    // Begun before the clock was set, of its first hour, and in times to come.
+    all[0] = at(1, 1000);
+    all[9] = at(10, 2000);
+    all[12] = at(13, BEGUN_MS * 2);
+    written(&folder, all);
+    let keep = |ms| LedgerLimits { keep: Duration::from_millis(ms), ..limits() };
+    let begins_behind = |limits, n| {
+        let ledger = Ledger::open(&folder.file(), limits).unwrap();
+        ledger.settled(settlement(n));
+        assert!(ledger.flush());
+        drop(ledger);
+        let verified = folder.reader().verify(&[]).unwrap();
+        assert_eq!(verified.faults, []);
+        verified.anchor.seq
+    };
+    // The second is young, and so the first is not known to be old.
+    assert_eq!(begins_behind(keep(60_000), 21), 0);
+    // Those up to the fifth are too old; the tenth of another time takes nothing along.
+    assert_eq!(begins_behind(keep(16_500), 22), 5);
+    // The eleventh and the fourteenth are too old, and take those along that stand before them.
+    assert_eq!(begins_behind(keep(11_500), 23), 11);
+    assert_eq!(begins_behind(keep(9_500), 24), 14);
+}
+
+#[test]
+fn whoever_reads_slowly_does_not_make_the_log_grow() {
+    let folder = Folder::new();
+    written(&folder, (0..1200).map(settlement));
+    let (reader, mut seen) = (folder.reader(), 0_u64);
+    let ledger = Ledger::open(&folder.file(), limits()).unwrap();
+    let mut wal = folder.file().into_os_string();
+    wal.push("-wal");
+    let mut most = 0;
+    let until = Filter { until_ms: Some(BEGUN_MS + 2_000_000), ..Filter::default() };
+    reader
+        .each(&until, |row| {
+            seen += 1;
+            assert_eq!(row.head.seq, seen);
+            if seen.is_multiple_of(200) {
+                for n in 0..1500 {
+                    ledger.settled(settlement(10_000 + n));
+                }
+                assert!(ledger.flush());
+                most = most.max(std::fs::metadata(&wal).unwrap().len());
+            }
+            true
+        })
+        .unwrap();
+    assert_eq!(seen, 1200);
+    // Some 1.5 MB are written each time; a log that is emptied in between holds one transaction and what makes a checkpoint due.
+    assert!(most < 5 << 20, "{most} bytes");
+}
+
+#[test]
+fn a_clock_that_was_set_back_hides_no_record_from_a_query() {
+    let folder = Folder::new();
+    let unset = |n: u64| Settlement { begun_ms: n * 1000, ..settlement(n) };
+    written(&folder, (1..=100).map(settlement).chain((101..=200).map(unset)).chain((201..=210).map(settlement)));
+    let since = Filter { since_ms: Some(BEGUN_MS), ..Filter::default() };
+    let found = |folder: &Folder| folder.reader().rows(&since).unwrap().len();
+    assert_eq!(found(&folder), 110);
+    // Also one that a version wrote which did not look for it.
+    folder.edit("DROP TABLE turns; PRAGMA user_version = 2; CREATE VIEW exchanges AS SELECT 1");
+    assert_eq!(found(&folder), 110);
+    // And when those are gone it is halved again.
+    let all = LedgerLimits { keep: Duration::from_secs(5), ..limits() };
+    let ledger = Ledger::open(&folder.file(), all).unwrap();
+    ledger.settled(settlement(220));
+    assert!(ledger.flush());
+    drop(ledger);
+    let turns = |folder: &Folder| -> i64 {
+        let count = "SELECT count(*) FROM turns";
+        Connection::open(folder.file()).unwrap().query_row(count, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((folder.faults(), found(&folder), turns(&folder)), (vec![], 1, 0));
 }

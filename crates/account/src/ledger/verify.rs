@@ -25,6 +25,11 @@ pub struct Fault {
 pub enum FaultKind {
     /// Its content or its hash was changed.
     Edited,
+    /// It stands at a place before the one with which the ledger begins, where there can be none.
+    Inserted {
+        /// Its place, which may be none that the chain knows.
+        place: i64,
+    },
     /// It is whole, but stood behind the record that is now at this place.
     Moved {
         /// Where the record is that it followed.
@@ -76,16 +81,21 @@ impl LedgerReader {
             let mut select = transaction.prepare("SELECT seq, hash, record FROM records ORDER BY seq")?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
-                let (seq, hash, record): (i64, Vec<u8>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                let seq = u64::try_from(seq).unwrap_or_default();
+                let place: i64 = row.get(0)?;
+                // Bytes, as what was changed may be no text any more.
+                let (hash, record) = (bytes_of(row, 1)?, bytes_of(row, 2)?);
                 looked.records += 1;
+                let Some(seq) = u64::try_from(place).ok().filter(|seq| *seq > anchor.seq) else {
+                    looked.fault(0, FaultKind::Inserted { place });
+                    continue;
+                };
                 if seq != before.seq + 1 {
                     looked.fault(before.seq + 1, FaultKind::Removed { until: seq - 1 });
                 }
-                let stored = Hash::of_bytes(&hash);
+                let stored = Hash::of_bytes(hash);
                 // Behind a gap it is not known what it followed.
-                if stored.is_none() || seq == before.seq + 1 && stored != Some(before.hash.then(record.as_bytes())) {
-                    let kind = self.what_became_of(&looked, stored, &record, anchor)?;
+                if stored.is_none() || seq == before.seq + 1 && stored != Some(before.hash.then(record)) {
+                    let kind = self.what_became_of(&looked, stored, record, anchor)?;
                     looked.fault(seq, kind);
                 }
                 before = Head { seq, hash: stored.unwrap_or(before.hash) };
@@ -105,23 +115,28 @@ impl LedgerReader {
         &self,
         looked: &Verified,
         stored: Option<Hash>,
-        record: &str,
+        record: &[u8],
         anchor: Head,
     ) -> Result<FaultKind, LedgerError> {
         let Some(stored) = stored.filter(|_| looked.faults.len() < SOUGHT_MAX) else { return Ok(FaultKind::Edited) };
-        if anchor.hash.then(record.as_bytes()) == stored {
+        if anchor.hash.then(record) == stored {
             return Ok(FaultKind::Moved { follows: anchor.seq });
         }
         let mut select = self.connection.prepare("SELECT seq, hash FROM records ORDER BY seq")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let (seq, hash): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-            if Hash::of_bytes(&hash).is_some_and(|hash| hash.then(record.as_bytes()) == stored) {
+            if Hash::of_bytes(&hash).is_some_and(|hash| hash.then(record) == stored) {
                 return Ok(FaultKind::Moved { follows: u64::try_from(seq).unwrap_or_default() });
             }
         }
         Ok(FaultKind::Edited)
     }
+}
+
+/// What stands in a column, whatever it is.
+fn bytes_of<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
+    Ok(row.get_ref(column)?.as_bytes().unwrap_or_default())
 }
 
 impl Verified {
@@ -189,6 +204,9 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { seq, kind } = self;
         match kind {
+            FaultKind::Inserted { place } => {
+                write!(f, "record {place} was inserted: it stands before the one with which the ledger begins")
+            }
             FaultKind::Edited => write!(f, "record {seq} was edited"),
             FaultKind::Moved { follows } => {
                 write!(f, "record {seq} was moved: it followed what is now record {follows}")

@@ -6,17 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use tracing::{info, warn};
 
 use super::chain::Head;
 use super::queue::{Next, Queue};
+use super::reader::unsigned;
 use super::record::Record;
 use super::retention::{head, purge, signed};
 use super::shared::Shared;
 use super::{LedgerError, LedgerLimits, schema};
 use crate::Settlement;
 
+/// A record so much earlier than the one before it tells of a clock that was set back, and not of threads that overtake each other.
+const TURN_MS: u64 = 60_000;
 /// How long a batch waits that could not be written.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// After so many records it is looked for what is over its limits.
@@ -224,7 +227,11 @@ impl Writer {
         // From the begin on, as another process may write to the file too.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let Head { mut seq, mut hash } = head(&transaction)?;
-        let (mut now_ms, mut bytes) = (0, 0);
+        let find = "SELECT at_ms FROM exchanges WHERE seq = ?1";
+        let newest = transaction.query_row(find, [signed(seq)], |row| row.get::<_, Option<i64>>(0)).optional()?;
+        let mut before_ms = newest.flatten().map_or(0, unsigned);
+        // The earliest of them, so that one of a clock that was ahead for a moment removes nothing.
+        let (mut now_ms, mut bytes) = (u64::MAX, 0);
         {
             let mut insert =
                 transaction.prepare("INSERT INTO records (seq, record, hash, request_id) VALUES (?1, ?2, ?3, ?4)")?;
@@ -233,13 +240,18 @@ impl Writer {
                     self.shared.meet(&decided.targets);
                 }
                 let record = Record::of(settlement, &self.shared);
-                now_ms = now_ms.max(record.at_ms);
+                now_ms = now_ms.min(record.at_ms);
+                let has_turned = record.at_ms.saturating_add(TURN_MS) < before_ms;
+                before_ms = record.at_ms;
                 self.json.clear();
                 serde_json::to_writer(&mut self.json, &record).map_err(|error| unwritable(error.to_string()))?;
                 let json = std::str::from_utf8(&self.json).map_err(|error| unwritable(error.to_string()))?;
                 (seq, hash) = (seq + 1, hash.then(json.as_bytes()));
                 bytes += json.len() as u64;
                 insert.execute((signed(seq), json, hash.bytes(), &settlement.request_id))?;
+                if has_turned {
+                    transaction.execute("INSERT INTO turns (seq) VALUES (?1)", [signed(seq)])?;
+                }
             }
         }
         self.shared.write(&transaction)?;

@@ -149,7 +149,7 @@ impl Comparison {
             (Arc::clone(gateway), request_id.to_owned(), request_id::request_id(None));
         tokio::spawn(async move {
             let target = self.target.clone();
-            let answer = tokio::time::timeout(ANSWER_TIME_MAX, self.answer(&gateway, &request_id));
+            let answer = tokio::time::timeout(ANSWER_TIME_MAX, self.answer(&gateway, &compared, &request_id));
             // A gateway that stops does not wait for it.
             let answered = tokio::select! {
                 answered = answer => answered.unwrap_or(Err("it took too long")),
@@ -169,8 +169,13 @@ impl Comparison {
         });
     }
 
-    /// What became of it; `None` where it may not go.
-    async fn answer(self, gateway: &Gateway, request_id: &str) -> Result<Option<ComparisonResult>, &'static str> {
+    /// What became of it; `None` where it may not go. Recorded under the id of the request that is `compared`, whose receipt tells of it.
+    async fn answer(
+        self,
+        gateway: &Gateway,
+        compared: &str,
+        request_id: &str,
+    ) -> Result<Option<ComparisonResult>, &'static str> {
         let Some(learning) = &gateway.learning else { return Ok(None) };
         let Some(comparing) = &learning.comparing else { return Ok(None) };
         let in_force = gateway.policies.in_force();
@@ -184,7 +189,7 @@ impl Comparison {
         let Some(day) = comparing.reserve(expected, now_s()) else { return Ok(Some(ComparisonResult::OverBudget)) };
         let mut reading = learning.reading(&self.asked).ok_or("nothing judges it")?;
         // Nobody waits for it, but what it costs is known. Settled when it is dropped, also half way.
-        let mut settling = Settling::begin(gateway, ExchangeKind::Comparison, request_id, None);
+        let mut settling = Settling::begin(gateway, ExchangeKind::Comparison, compared, None);
         settling.parsed(&self.request);
         settling.decided_by(Decided {
             plan: Arc::clone(&plan),

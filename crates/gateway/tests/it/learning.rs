@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use testkit::{Behaviour, Gateway, ScriptedUpstream, bin};
+use testkit::{Behaviour, Gateway, ScriptedUpstream, bin, http_client};
 
 use crate::real_engine::installed;
 use crate::support::{LISTEN, Reply, chat, cloud_config, hello, hello_stream};
@@ -230,6 +230,18 @@ async fn a_sample_is_answered_by_both_targets_within_the_budget_of_the_day() {
         assert!(!reply.text.contains("moon"), "the caller sees nothing of it: {}", reply.text);
         wait_for_label(&gateway, &[&id, "device/d", "1.00 verifier"]).await;
         wait_for_compared(&gateway, n + 1).await;
+        // The receipt of an answer of the device says what left it all the same.
+        let receipt = async || Reply::of(http_client().get(gateway.url(&format!("/v1/receipts/{id}")))).await.json();
+        let is_told = async { while receipt().await["comparisons"] == Value::Null {} };
+        tokio::time::timeout(testkit::PATIENCE, is_told).await.unwrap();
+        let receipt = receipt().await;
+        assert_eq!(
+            (&receipt["locality"], &receipt["left_device"]["what"]),
+            (&json!("device"), &json!("text")),
+            "{receipt}"
+        );
+        assert_eq!(receipt["comparisons"][0]["target"], "cloud/c", "{receipt}");
+        assert_eq!(receipt["comparisons"][0]["left_device"], receipt["left_device"], "{receipt}");
     }
     assert_eq!(cloud.attempts().len(), 2);
     assert_eq!(Reply::of(chat(&gateway, &hello()).header("x-request-id", "req-beyond")).await.status, 200);

@@ -14,6 +14,7 @@ use anyhow::Context;
 use artifacts::Home;
 
 use crate::cli::ledger::{FilterArgs, Format, LedgerAction};
+use crate::output;
 use crate::recording::ledger_path;
 use crate::unix_time::now_ms;
 
@@ -71,7 +72,7 @@ fn tail(reader: &LedgerReader, count: u64, follow: bool) -> anyhow::Result<()> {
     if !follow {
         return Ok(());
     }
-    loop {
+    while !output::is_unread() {
         std::thread::sleep(LOOK);
         let rows = reader.rows(&Filter { after_seq: Some(seen), ..Filter::default() })?;
         for row in &rows {
@@ -79,6 +80,7 @@ fn tail(reader: &LedgerReader, count: u64, follow: bool) -> anyhow::Result<()> {
         }
         seen = rows.last().map_or(seen, |row| row.head.seq);
     }
+    Ok(())
 }
 
 fn export(reader: &LedgerReader, out: &Path, filter: &Filter) -> anyhow::Result<()> {

@@ -10,6 +10,9 @@ pub(super) fn print(summary: &Summary, as_json: bool) -> anyhow::Result<()> {
         say!("{}", serde_json::to_string_pretty(&to_json(summary))?);
         return Ok(());
     }
+    if summary.unreadable > 0 {
+        say!("{} records cannot be read and are left out; `tidegate ledger verify` says more", summary.unreadable);
+    }
     let Some((first, last)) = summary.between_ms else {
         say!("no requests");
         return Ok(());
@@ -76,6 +79,7 @@ fn to_json(summary: &Summary) -> Value {
         "answers_with_cost_avoided": summary.cost_avoided_known,
         "lost_hedges_usd": summary.lost_hedges_usd,
         "comparisons": {"count": summary.comparisons.0, "cost_usd": summary.comparisons.1},
+        "unreadable": summary.unreadable,
         "first_ms": summary.between_ms.map(|(first, _)| first),
         "last_ms": summary.between_ms.map(|(_, last)| last),
         "targets": targets.collect::<serde_json::Map<_, _>>(),

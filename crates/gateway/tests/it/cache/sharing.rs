@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use testkit::{Behaviour, DEFAULT_TEXT, EventStream, Gateway, RawClient, ScriptedUpstream, Streamed};
+use testkit::{Behaviour, DEFAULT_TEXT, EventStream, Gateway, RawClient, ScriptedUpstream, Streamed, http_client};
 use tokio::task::JoinHandle;
 
 use super::{POLICY, Setting, ask, cache, put_together, said, setting, streamed, with};
@@ -42,6 +42,14 @@ async fn one_upstream_serves_all_who_ask_the_same() {
     }
     for reply in &replies {
         assert_eq!((cache(reply), reply.header("x-tidegate-reason")), ("coalesced", "rule=r; cache=coalesced"));
+    }
+    // The text of all of them left with the first, and the bytes are counted once.
+    let receipt =
+        |reply: &Reply| http_client().get(gateway.url(&format!("/v1/receipts/{}", reply.header("x-request-id"))));
+    for (reply, is_first) in replies.iter().map(|reply| (reply, false)).chain([(&leader, true)]) {
+        let receipt = Reply::of(receipt(reply)).await.json();
+        let left = &receipt["left_device"];
+        assert_eq!((&left["what"], left["bytes"].as_u64() > Some(0)), (&json!("text"), is_first), "{receipt}");
     }
     assert_eq!(replies[0].text, leader.text);
     assert_eq!(put_together(&replies[1].text), (DEFAULT_TEXT.to_owned(), json!("stop"), vec![]));

@@ -4,11 +4,12 @@ mod kill;
 mod reconcile;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use account::ledger::{Filter, LedgerReader};
 use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, ScriptedUpstream, bin, http_client};
+use tokio::io::AsyncReadExt;
 
 use crate::support::{Reply, chat, cloud_config, hello, hello_stream, status_when};
 
@@ -221,7 +222,7 @@ async fn commands_read_beside_a_gateway_and_without_one() {
     let candidate = folder.path().join("candidate.yaml");
     std::fs::write(&candidate, "{version: 1, routes: [{id: all, candidates: [cloud/b]}]}").unwrap();
     let config = folder.path().join("tidegate.yaml");
-    let base = cloud_config(&[&a, &b], "").replace("    model:", &PRICE.replace("4.0", "40.0"));
+    let base = cloud_config(&[&a, &b, &b], "").replace("    model:", &PRICE.replace("4.0", "40.0"));
     std::fs::write(&config, base).unwrap();
     let args = ["replay", "--config", config.to_str().unwrap(), "--policy", candidate.to_str().unwrap()];
     let report: Value = serde_json::from_str(&run(&[&args[..], &["--json"]].concat())).unwrap();
@@ -230,14 +231,41 @@ async fn commands_read_beside_a_gateway_and_without_one() {
     assert_eq!(report["changed"][0]["request_id"], json!(ids[3]));
     assert_eq!(report["changed"][0]["target"], json!(["cloud/a", "cloud/b"]));
     assert_eq!(report["changed"][0]["rule"], json!(["rest", "all"]));
+    // A few seconds say nothing of a week, and nobody knows what a target would have done that was not there.
+    assert_eq!(report["cost_usd_a_week"], Value::Null, "{report}");
+    // At the prices of then, which both had.
+    assert_eq!(report["cost_usd"]["now"], report["cost_usd"]["then"], "{report}");
+    assert_eq!(report["before_target"], json!({"cloud/c": 10}), "{report}");
     let people = run(&args);
     assert!(people.contains("tried elsewhere first         7   70.0 %"), "{people}");
+    assert!(people.contains("10 came before cloud/c was configured"), "{people}");
+    assert!(!people.contains("a week  "), "{people}");
 
     edit(&home, "UPDATE records SET record = replace(record, 'answered', 'no_target') WHERE seq = 4");
     let verify = tidegate(&home, &["ledger", "verify"]);
     assert_eq!(verify.status.code(), Some(1));
     assert!(text(&verify).contains("record 4 was edited"), "{}", text(&verify));
     drop((a, b));
+}
+
+/// As in `tidegate ledger tail --follow | head`.
+#[tokio::test]
+async fn who_follows_the_ledger_ends_with_who_reads_that() {
+    let upstream = ScriptedUpstream::start().await;
+    let gateway = Gateway::start(&cloud_config(&[&upstream], "")).await;
+    let ask = async || {
+        let id = Reply::of(chat(&gateway, &hello())).await.header("x-request-id").to_owned();
+        assert_eq!(receipt(&gateway, &id).await.status, 200);
+    };
+    ask().await;
+    let mut tail = tokio::process::Command::new(bin("tidegate"));
+    tail.args(["ledger", "tail", "--follow"]).env("TIDEGATE_HOME", gateway.home()).kill_on_drop(true);
+    let mut tail = tail.stdout(Stdio::piped()).spawn().unwrap();
+    let mut read = [0];
+    tail.stdout.take().unwrap().read_exact(&mut read).await.unwrap();
+    ask().await;
+    let ended = tokio::time::timeout(testkit::PATIENCE, tail.wait()).await.unwrap().unwrap();
+    assert!(ended.success(), "{ended}");
 }
 
 /// What nobody could answer is recorded with what it was decided by; what is not valid without.
