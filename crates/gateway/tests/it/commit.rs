@@ -177,12 +177,15 @@ async fn a_target_that_continues_a_prefix_is_asked_to_only_for_the_same_model() 
     // With a limit of tokens it would write as many again; a stop sequence can lie across; of what is not known nobody knows.
     for (key, value) in [("max_tokens", json!(100)), ("stop", json!("e t")), ("guided_regex", json!("The .*"))] {
         let mut limited = hello_stream();
+        // A conversation of its own: one goes on with who gave the end of its last answer.
+        limited["messages"][0]["content"] = json!(key);
         limited[key] = value;
         let reply = cut(&a, &same, &limited, Behaviour::CutAfter { chunks: 2 }).await;
         assert_eq!(content(&reply.text), "The tide ", "{}", reply.text);
         assert_eq!(last_messages(&b), 1, "{key}");
     }
     let mut begun = hello_stream();
+    begun["messages"][0]["content"] = json!("begun");
     begun["messages"].as_array_mut().unwrap().push(json!({"role": "assistant", "content": "Well, "}));
     let reply = cut(&a, &same, &begun, Behaviour::CutAfter { chunks: 2 }).await;
     assert_eq!((content(&reply.text).as_str(), last_messages(&b)), ("The tide ", 2));
