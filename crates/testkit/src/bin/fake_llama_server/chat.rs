@@ -12,7 +12,8 @@ use crate::{Server, Stream};
 /// A moment in the past: `created` of every answer.
 const CREATED: u64 = 1_700_000_000;
 
-/// Takes a slot for as long as it lives.
+/// Takes a slot for as long as it lives. As in the real server it is free before the end of the answer is out: who has read that may send
+/// the next request.
 struct Slot<'a> {
     server: &'a Server,
     id: usize,
@@ -55,7 +56,7 @@ impl Server {
             return http::write_json(stream, 500, &http::error(500, "server_error", "parse error"));
         };
         let asked = body["id_slot"].as_u64().and_then(|id| usize::try_from(id).ok());
-        let Some(_slot) = Slot::take(self, asked) else {
+        let Some(slot) = Slot::take(self, asked) else {
             eprintln!("E fake-llama-server: more requests than slots");
             return http::write_json(stream, 400, &http::error(400, "invalid_request_error", "no free slot"));
         };
@@ -71,13 +72,14 @@ impl Server {
         };
         if body["stream"] == true {
             let with_usage = body["stream_options"]["include_usage"] == true;
-            self.stream(&reply, with_usage, stream)
+            self.stream(&reply, with_usage, slot, stream)
         } else {
+            drop(slot);
             http::write_json(stream, 200, &reply.whole())
         }
     }
 
-    fn stream(&self, reply: &Reply, with_usage: bool, stream: &mut dyn Stream) -> io::Result<()> {
+    fn stream(&self, reply: &Reply, with_usage: bool, slot: Slot<'_>, stream: &mut dyn Stream) -> io::Result<()> {
         http::begin_events(stream)?;
         let first = reply.chunk(json!({"role": "assistant", "content": null}), None);
         http::write_event(stream, &first.to_string())?;
@@ -100,6 +102,7 @@ impl Server {
             usage["usage"] = reply.usage();
             http::write_event(stream, &usage.to_string())?;
         }
+        drop(slot);
         http::write_event(stream, "[DONE]")?;
         http::end_events(stream)
     }
