@@ -10,30 +10,21 @@ use rusqlite::{Connection, TransactionBehavior};
 /// How long another process's write is waited for.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Makes the tables of an empty file, whose version is then `known`. Gives the version of the file, which is left as it is if that
-/// is another one.
-pub(crate) fn create(connection: &mut Connection, tables: &str, known: i64) -> rusqlite::Result<i64> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if version(&transaction)? == 0 {
-        transaction.execute_batch(tables)?;
-        transaction.pragma_update(None, "user_version", known)?;
-    }
-    let found = version(&transaction)?;
-    transaction.commit()?;
-    Ok(found)
-}
-
-/// Brings a file of an older version up to `known`, in one transaction; `steps[n]` leads from version `n + 1` to the next. Gives the version
-/// of the file, which is left as it is if that is newer.
-pub(crate) fn migrate(connection: &mut Connection, steps: &[&str], known: i64) -> rusqlite::Result<i64> {
+/// Makes the tables of an empty file, and brings one of an older version up to `known`, in one transaction; `steps[n]` leads from version
+/// `n + 1` to the next. Gives the version of the file, which is left as it is where no steps lead on from that.
+pub(crate) fn create(connection: &mut Connection, tables: &str, steps: &[&str], known: i64) -> rusqlite::Result<i64> {
     // Looked at within, as another process may be at it.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;
-    let Some(done) = usize::try_from(found).ok().and_then(|found| found.checked_sub(1)) else { return Ok(found) };
-    let Some(steps) = steps.get(done..).filter(|steps| !steps.is_empty()) else { return Ok(found) };
-    tracing::info!(from = found, to = known, "bringing the tables of a file up to this version");
-    for step in steps {
-        transaction.execute_batch(step)?;
+    match usize::try_from(found) {
+        Ok(0) => transaction.execute_batch(tables)?,
+        Ok(at @ 1..) if at <= steps.len() => {
+            tracing::info!(from = found, to = known, "bringing the tables of a file up to this version");
+            for step in &steps[at - 1..] {
+                transaction.execute_batch(step)?;
+            }
+        }
+        _ => return Ok(found),
     }
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;

@@ -45,7 +45,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, LabelError> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")?;
-    match sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)? {
+    match sqlite::create(&mut connection, TABLES, &[], SCHEMA_VERSION)? {
         SCHEMA_VERSION => Ok(connection),
         found => Err(LabelError::Newer { found, known: SCHEMA_VERSION }),
     }

@@ -13,7 +13,7 @@ use super::chain::{Hash, Head};
 use super::facts::RecordedFacts;
 use super::profiles::RecordedProfile;
 use super::record::{Record, RecordedDecision, RecordedTarget};
-use super::retention::{anchor, bytes, head, signed};
+use super::retention::{anchor, bytes, head, signed, unsigned};
 use super::{LedgerError, schema, shared};
 
 /// Records are written in the order of their time, but for threads that overtake each other and clocks that are set; so much
@@ -436,9 +436,4 @@ fn row(row: &SqlRow<'_>) -> Result<Row, LedgerError> {
     let hash = Hash::of_bytes(&hash).ok_or_else(|| unread("its hash is not 32 bytes long".to_owned()))?;
     let record = serde_json::from_str(&json).map_err(|error| unread(error.to_string()))?;
     Ok(Row { head: Head { seq, hash }, json, record })
-}
-
-/// SQLite's integers are signed; none of ours is below zero.
-pub(super) fn unsigned(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or_default()
 }

@@ -75,10 +75,15 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
 
 fn head_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Head>> {
     let (seq, hash): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-    Ok(Hash::of_bytes(&hash).map(|hash| Head { seq: u64::try_from(seq).unwrap_or_default(), hash }))
+    Ok(Hash::of_bytes(&hash).map(|hash| Head { seq: unsigned(seq), hash }))
 }
 
 /// SQLite's integers are signed.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// SQLite's integers are signed; none of ours is below zero.
+pub(super) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or_default()
 }

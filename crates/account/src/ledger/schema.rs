@@ -85,8 +85,7 @@ pub(super) fn open(path: &Path, is_synced: bool) -> Result<Connection, LedgerErr
     // The writer chooses the moment.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "synchronous", if is_synced { "FULL" } else { "NORMAL" })?;
-    sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)?;
-    match sqlite::migrate(&mut connection, &[FROM_1, FROM_2], SCHEMA_VERSION)? {
+    match sqlite::create(&mut connection, TABLES, &[FROM_1, FROM_2], SCHEMA_VERSION)? {
         SCHEMA_VERSION => connection.execute_batch(VIEW)?,
         found => return Err(LedgerError::Newer { found, known: SCHEMA_VERSION }),
     }

@@ -3,7 +3,7 @@
 use super::LedgerError;
 use super::chain::{Hash, Head};
 use super::reader::LedgerReader;
-use super::retention::{anchor, head};
+use super::retention::{anchor, head, signed, unsigned};
 use super::shared::name_of;
 
 /// Faults that are told at most.
@@ -127,7 +127,7 @@ impl LedgerReader {
         while let Some(row) = rows.next()? {
             let (seq, hash): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
             if Hash::of_bytes(&hash).is_some_and(|hash| hash.then(record) == stored) {
-                return Ok(FaultKind::Moved { follows: u64::try_from(seq).unwrap_or_default() });
+                return Ok(FaultKind::Moved { follows: unsigned(seq) });
             }
         }
         Ok(FaultKind::Edited)
@@ -148,7 +148,7 @@ impl Verified {
 
     fn compare(&mut self, connection: &rusqlite::Connection, known: Head) -> Result<(), LedgerError> {
         let mut find = connection.prepare("SELECT hash FROM records WHERE seq = ?1")?;
-        let mut rows = find.query([super::retention::signed(known.seq)])?;
+        let mut rows = find.query([signed(known.seq)])?;
         let found: Option<Vec<u8>> = rows.next()?.map(|row| row.get(0)).transpose()?;
         let is_same = match found {
             Some(hash) => Hash::of_bytes(&hash) == Some(known.hash),
@@ -169,7 +169,7 @@ impl Verified {
         let mut select = connection.prepare(sql)?;
         let mut rows = select.query([FAULTS_MAX])?;
         while let Some(row) = rows.next()? {
-            self.fault(u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(), FaultKind::Misnamed);
+            self.fault(unsigned(row.get(0)?), FaultKind::Misnamed);
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Verified {
         let mut rows = select.query([FAULTS_MAX])?;
         while let Some(row) = rows.next()? {
             let (seq, name): (i64, String) = (row.get(0)?, row.get(1)?);
-            self.fault(u64::try_from(seq).unwrap_or_default(), FaultKind::Unshared(name));
+            self.fault(unsigned(seq), FaultKind::Unshared(name));
         }
         Ok(())
     }

@@ -11,9 +11,8 @@ use tracing::{info, warn};
 
 use super::chain::Head;
 use super::queue::{Next, Queue};
-use super::reader::unsigned;
 use super::record::Record;
-use super::retention::{head, purge, signed};
+use super::retention::{head, purge, signed, unsigned};
 use super::shared::Shared;
 use super::{LedgerError, LedgerLimits, schema};
 use crate::Settlement;

@@ -76,7 +76,7 @@ pub(super) fn open(folder: &Path, file: &Path) -> Result<Connection, OutboxError
     if std::fs::metadata(file)?.len() == 0 {
         connection.execute_batch(PRAGMA_NEW)?;
     }
-    match sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)? {
+    match sqlite::create(&mut connection, TABLES, &[], SCHEMA_VERSION)? {
         SCHEMA_VERSION => {}
         found => return Err(OutboxError::Newer { found, known: SCHEMA_VERSION }),
     }

@@ -290,8 +290,7 @@ fn connect(path: &Path) -> Result<Connection, ResponseError> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch(PRAGMAS)?;
-    sqlite::create(&mut connection, TABLES, SCHEMA_VERSION)?;
-    match sqlite::migrate(&mut connection, &[&[FROM_1, TABLES].concat()], SCHEMA_VERSION)? {
+    match sqlite::create(&mut connection, TABLES, &[&[FROM_1, TABLES].concat()], SCHEMA_VERSION)? {
         SCHEMA_VERSION => Ok(connection),
         found => Err(ResponseError::Newer { found, known: SCHEMA_VERSION }),
     }

@@ -126,6 +126,13 @@ pub(crate) async fn settled_metrics(gateway: &Gateway) -> String {
     tokio::time::timeout(testkit::PATIENCE, settled).await.unwrap()
 }
 
+/// Waits until so many callers share answers.
+pub(crate) async fn sharing(gateway: &Gateway, count: usize) {
+    let line = format!("\ntidegate_cache_sharing_callers {count}\n");
+    let there = async { while !gateway.metrics().await.contains(&line) {} };
+    tokio::time::timeout(testkit::PATIENCE, there).await.unwrap();
+}
+
 /// What the gateway says of itself on its admin port.
 pub(crate) async fn status(gateway: &Gateway) -> Value {
     Reply::of(http_client().get(gateway.admin_url("/readyz"))).await.json()

@@ -7,19 +7,12 @@ use testkit::{Behaviour, DEFAULT_TEXT, EventStream, Gateway, RawClient, Scripted
 use tokio::task::JoinHandle;
 
 use super::{POLICY, Setting, ask, cache, put_together, said, setting, streamed, with};
-use crate::support::{Reply, chat, settled_metrics};
+use crate::support::{Reply, chat, settled_metrics, sharing};
 
 /// Asks beside the test.
 fn asking(gateway: &Gateway, body: &serde_json::Value) -> JoinHandle<Reply> {
     let request = chat(gateway, body);
     tokio::spawn(Reply::of(request))
-}
-
-/// Waits until so many callers share answers.
-async fn sharing(gateway: &Gateway, count: usize) {
-    let line = format!("\ntidegate_cache_sharing_callers {count}\n");
-    let there = async { while !gateway.metrics().await.contains(&line) {} };
-    tokio::time::timeout(testkit::PATIENCE, there).await.unwrap();
 }
 
 #[tokio::test]

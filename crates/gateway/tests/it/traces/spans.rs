@@ -4,7 +4,7 @@ use serde_json::json;
 use testkit::{Behaviour, Gateway, ScriptedUpstream, bin};
 
 use super::*;
-use crate::support::{Reply, chat, hello, hello_stream};
+use crate::support::{Reply, chat, hello, hello_stream, sharing};
 
 /// Looked for in everything that is exported.
 const PROMPT: &str = "heronprompt";
@@ -190,25 +190,30 @@ async fn a_broken_stream_is_an_error_and_a_caller_who_leaves_is_none() {
     assert_eq!(value(tried, "tidegate.usage_estimated"), Some(AnyValue::BoolValue(true)));
 }
 
+/// A gateway that keeps and shares answers, with its policy, and a request of which it does.
+async fn caching(
+    collector: &ScriptedUpstream,
+    upstream: &ScriptedUpstream,
+) -> (tempfile::NamedTempFile, Gateway, serde_json::Value) {
+    let policy = tempfile::NamedTempFile::new().unwrap();
+    let cached = "version: 1\nroutes: [{id: r, objective: in_order, candidates: ['*'], cache: {ttl_s: 60}}]\n";
+    std::fs::write(policy.path(), cached).unwrap();
+    let extra = format!("policy: {{file: '{}'}}\n", policy.path().display());
+    let gateway = Gateway::start(&config(collector, &[upstream], &extra)).await;
+    let body =
+        json!({"model": "auto", "temperature": 0, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    (policy, gateway, body)
+}
+
 #[tokio::test]
 async fn an_answer_given_again_has_no_try_and_a_shared_one_is_linked_to_who_asked() {
     let (collector, upstream) = (collector().await, ScriptedUpstream::start().await);
-    let policy = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(
-        policy.path(),
-        "version: 1\nroutes: [{id: r, objective: in_order, candidates: ['*'], cache: {ttl_s: 60}}]\n",
-    )
-    .unwrap();
-    let extra = format!("policy: {{file: '{}'}}\n", policy.path().display());
-    let gateway = Gateway::start(&config(&collector, &[&upstream], &extra)).await;
-    let body =
-        json!({"model": "auto", "temperature": 0, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let (_policy, gateway, body) = caching(&collector, &upstream).await;
     upstream.script([Behaviour::StallBetweenChunks { after: 2 }]);
     let first = tokio::spawn(Reply::of(traced(chat(&gateway, &body))));
     upstream.wait_held(0).await;
     let second = tokio::spawn(Reply::of(chat(&gateway, &body)));
-    let both = async { while !gateway.metrics().await.contains("\ntidegate_cache_sharing_callers 2\n") {} };
-    tokio::time::timeout(testkit::PATIENCE, both).await.unwrap();
+    sharing(&gateway, 2).await;
     upstream.release();
     assert_eq!((first.await.unwrap().status, second.await.unwrap().status), (200, 200));
     arrived(&collector, 2).await;
@@ -232,28 +237,14 @@ async fn an_answer_given_again_has_no_try_and_a_shared_one_is_linked_to_who_aske
 #[tokio::test]
 async fn a_try_stays_in_the_trace_that_its_target_was_told() {
     let (collector, upstream) = (collector().await, ScriptedUpstream::start().await);
-    let policy = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(
-        policy.path(),
-        "version: 1\nroutes: [{id: r, objective: in_order, candidates: ['*'], cache: {ttl_s: 60}}]\n",
-    )
-    .unwrap();
-    let extra = format!("policy: {{file: '{}'}}\n", policy.path().display());
-    let gateway = Gateway::start(&config(&collector, &[&upstream], &extra)).await;
-    let body =
-        json!({"model": "auto", "temperature": 0, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let (_policy, gateway, body) = caching(&collector, &upstream).await;
     upstream.script([Behaviour::StallBetweenChunks { after: 2 }]);
     let leaving = traced(chat(&gateway, &body)).send().await.unwrap();
     upstream.wait_held(0).await;
     let staying = tokio::spawn(Reply::of(chat(&gateway, &body)));
-    let sharing = async |count: usize| {
-        let line = format!("\ntidegate_cache_sharing_callers {count}\n");
-        let there = async { while !gateway.metrics().await.contains(&line) {} };
-        tokio::time::timeout(testkit::PATIENCE, there).await.unwrap();
-    };
-    sharing(2).await;
+    sharing(&gateway, 2).await;
     drop(leaving);
-    sharing(1).await;
+    sharing(&gateway, 1).await;
     upstream.release();
     assert_eq!(staying.await.unwrap().status, 200);
     let all = arrived(&collector, 2).await;
