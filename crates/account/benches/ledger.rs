@@ -113,7 +113,7 @@ fn written(bencher: divan::Bencher) {
     let with = || (tempfile::tempdir().expect("a folder"), settlements());
     bencher.with_inputs(with).bench_local_values(|(folder, settlements)| {
         let ledger = Ledger::open(&folder.path().join("ledger.sqlite3"), limits()).expect("a ledger");
-        for settlement in settlements {
+        for settlement in &settlements {
             ledger.settled(settlement);
         }
         assert!(ledger.flush());
@@ -129,5 +129,5 @@ fn handed_over(bencher: divan::Bencher) {
         LedgerLimits { queue_max: 1 << 20, flush_every: Duration::from_millis(200), ..LedgerLimits::default() };
     let ledger = Ledger::open(&folder.path().join("ledger.sqlite3"), limits).expect("a ledger");
     let one = settlement();
-    bencher.with_inputs(|| one.clone()).bench_local_values(|settlement| ledger.settled(settlement));
+    bencher.with_inputs(|| one.clone()).bench_local_refs(|settlement| ledger.settled(settlement));
 }

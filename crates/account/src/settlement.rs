@@ -292,6 +292,12 @@ impl Settlement {
         }
     }
 
+    /// When it was settled, Unix time in milliseconds.
+    #[must_use]
+    pub fn settled_ms(&self) -> u64 {
+        self.begun_ms.saturating_add(u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Adds up what it cost and avoided, once everything else is known.
     pub fn add_up(&mut self) {
         let mut of_answer = self.attempts.iter().filter(|attempt| attempt.is_of_the_answer()).peekable();

@@ -5,14 +5,17 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// How long another process's write is waited for.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Brings the tables of one version up to the next.
+pub(crate) type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
+
 /// Makes the tables of an empty file, and brings one of an older version up to `known`, in one transaction; `steps[n]` leads from version
 /// `n + 1` to the next. Gives the version of the file, which is left as it is where no steps lead on from that.
-pub(crate) fn create(connection: &mut Connection, tables: &str, steps: &[&str], known: i64) -> rusqlite::Result<i64> {
+pub(crate) fn create(connection: &mut Connection, tables: &str, steps: &[Step], known: i64) -> rusqlite::Result<i64> {
     // Looked at within, as another process may be at it.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;
@@ -21,7 +24,7 @@ pub(crate) fn create(connection: &mut Connection, tables: &str, steps: &[&str], 
         Ok(at @ 1..) if at <= steps.len() => {
             tracing::info!(from = found, to = known, "bringing the tables of a file up to this version");
             for step in &steps[at - 1..] {
-                transaction.execute_batch(step)?;
+                step(&transaction)?;
             }
         }
         _ => return Ok(found),

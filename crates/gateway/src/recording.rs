@@ -36,7 +36,7 @@ impl Recording {
     }
 
     /// Records an exchange; never waits and never fails.
-    pub(crate) fn settled(&self, settlement: Settlement) {
+    pub(crate) fn settled(&self, settlement: &Settlement) {
         self.ledger.settled(settlement);
     }
 

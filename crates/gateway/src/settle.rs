@@ -242,8 +242,7 @@ impl Drop for Settling<'_> {
             trace.settled(exporter, settlement, spans);
         }
         if let Ok(recording) = &self.gateway.recording {
-            let taken = Settlement::begun(settlement.kind, String::new(), settlement.begun_ms);
-            recording.settled(std::mem::replace(settlement, taken));
+            recording.settled(settlement);
         }
         // Last, as a gateway that stops waits for this.
         self.gateway.metrics.leave();

@@ -7,11 +7,13 @@ use std::fmt;
 
 /// BLAKE3 of the hash before and a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Hash([u8; 32]);
+pub struct Hash([u8; Self::BYTES]);
 
 impl Hash {
+    /// Its length.
+    pub(super) const BYTES: usize = 32;
     /// Stands before the first record.
-    pub(super) const GENESIS: Self = Self([0; 32]);
+    pub(super) const GENESIS: Self = Self([0; Self::BYTES]);
 
     /// The hash of `record` behind `self`.
     pub(super) fn then(&self, record: &[u8]) -> Self {

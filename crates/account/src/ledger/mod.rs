@@ -1,18 +1,22 @@
 //! The ledger: what became of every exchange, kept on this machine.
 //!
-//! One SQLite file (WAL), readable by its owner alone. Each row is a [`Record`] as canonical JSON of names and numbers, without any text
-//! of a prompt or an answer, and the BLAKE3 hash of the row before it and itself: a chain, so that [`LedgerReader::verify`] finds a record that
-//! was edited, removed or moved. What is searched for is computed from the JSON when it is read (view `exchanges`), so that there is one truth; the
-//! request's id alone is a column of its own, for its index, and `verify` compares it.
+//! One SQLite file (WAL), readable by its owner alone. A [`Record`] is canonical JSON of names and numbers, without any text of a prompt or
+//! an answer. Its BLAKE3 hash is of the hash of the record before and of its text: a chain, so that [`LedgerReader::verify`] finds a record
+//! that was edited, removed or moved. Records that were settled together are a block, one row, compressed; what blocks are searched by beside
+//! the records (the times and the ids of requests) is compared by `verify`, and all else is read from the records, so that there is one truth.
 //! What many records have in common is kept once beside them.
 //!
+//! The record is made by whoever settles an exchange, where all of it is at hand and in the processor's cache, and its text is copied to
+//! the others that wait.
 //! One thread writes, behind a bounded queue, several records in a transaction. Whoever settles an exchange hands it over and
 //! neither waits nor fails; what does not fit is counted and lost. A process that is killed loses what was settled within the
 //! last [`LedgerLimits::flush_every`], and with power what the system had not written out yet (all of that with
 //! [`LedgerLimits::is_synced`] is on the disk); the file is whole either way. Several processes may write to one file.
 
+mod block;
 mod chain;
 mod facts;
+mod figures;
 mod profiles;
 mod queue;
 mod reader;
@@ -20,6 +24,7 @@ mod record;
 mod retention;
 mod schema;
 mod shared;
+mod summary;
 mod verify;
 mod writer;
 
@@ -31,8 +36,9 @@ use std::time::Duration;
 pub use chain::{Hash, Head};
 pub use facts::RecordedFacts;
 pub use profiles::RecordedProfile;
-pub use reader::{Filter, LedgerReader, Receipt, Row, Spent, Summary, TargetSummary};
+pub use reader::{Filter, LedgerReader, Receipt, Row};
 pub use record::{Record, RecordedAttempt, RecordedDecision, RecordedReference, RecordedTarget, RecordedTokens};
+pub use summary::{Spent, Summary, TargetSummary};
 pub use verify::{Fault, FaultKind, Verified};
 pub use writer::{Ledger, LedgerCounts, LedgerHealth};
 

@@ -1,15 +1,64 @@
-//! What waits to be written. Handing over costs a lock and a move; the writer is woken once for a batch.
+//! What waits to be written: the texts of records, one behind the other. Handing one over costs a lock and a copy; the writer is woken once for a
+//! batch, and gives its memory back for the next.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::Settlement;
+use super::block::{Key, RECORDS_MAX};
 
-/// Records that are written in one transaction at most.
-pub(super) const BATCH_MAX: usize = 1024;
-/// At so many the writer does not wait for more: a transaction costs as much as a few records, and a longer run of the writer makes those who
-/// answer requests wait for a processor.
-const BATCH_ENOUGH: usize = 64;
+/// At so many the writer does not wait for more: they fill a block, and a longer run of the writer makes those who answer requests wait for a
+/// processor.
+const BATCH_ENOUGH: usize = RECORDS_MAX;
+/// Bytes of memory that a batch keeps for the next one.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// Records that are written in one transaction.
+#[derive(Default)]
+pub(super) struct Batch {
+    texts: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+/// One record of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    /// Where its text ends.
+    end: usize,
+    /// By which its request is found.
+    pub(super) key: Key,
+    /// When it was settled, Unix time in milliseconds.
+    pub(super) at_ms: u64,
+}
+
+impl Batch {
+    /// How many records there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Each record with its text.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
+        let mut begin = 0;
+        self.entries.iter().map(move |entry| {
+            let text = self.texts.get(begin..entry.end).unwrap_or_default();
+            begin = entry.end;
+            (entry, text)
+        })
+    }
+
+    fn push(&mut self, text: &[u8], key: Key, at_ms: u64) {
+        self.texts.extend_from_slice(text);
+        self.entries.push(Entry { end: self.texts.len(), key, at_ms });
+    }
+
+    /// Takes everything out.
+    pub(super) fn clear(&mut self) {
+        self.texts.clear();
+        self.texts.shrink_to(KEPT_BYTES);
+        self.entries.clear();
+        self.entries.shrink_to(KEPT_BYTES / size_of::<Entry>());
+    }
+}
 
 /// The queue between those who settle and the one who writes.
 pub(super) struct Queue {
@@ -34,7 +83,7 @@ pub(super) enum Next {
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<Settlement>,
+    waiting: Batch,
     /// Since when the oldest of them waits, and the oldest of those that are being written.
     since: [Option<Instant>; 2],
     /// The writer sleeps until something comes.
@@ -56,15 +105,15 @@ impl Queue {
     }
 
     /// Takes one in, unless the queue is full or closed.
-    pub(super) fn push(&self, settlement: Settlement) -> bool {
+    pub(super) fn push(&self, text: &[u8], key: Key, at_ms: u64) -> bool {
         let mut state = self.lock();
         if state.is_closed || state.waiting.len() >= self.limit {
             return false;
         }
-        if state.waiting.is_empty() {
+        if state.waiting.len() == 0 {
             state.since[0] = Some(Instant::now());
         }
-        state.waiting.push(settlement);
+        state.waiting.push(text, key, at_ms);
         state.taken += 1;
         if state.is_idle || state.waiting.len() == BATCH_ENOUGH {
             self.filled.notify_one();
@@ -74,17 +123,17 @@ impl Queue {
 
     /// The next batch, in `batch`, which is empty: waits until there is something, and then for as long as `gather` for more. Where
     /// nothing comes for as long as `quiet` it is [`Next::Quiet`].
-    pub(super) fn take(&self, batch: &mut Vec<Settlement>, gather: Duration, quiet: Option<Duration>) -> Next {
+    pub(super) fn take(&self, batch: &mut Batch, gather: Duration, quiet: Option<Duration>) -> Next {
         let mut state = self.lock();
         state.is_idle = true;
-        while state.waiting.is_empty() && !state.is_closed {
+        while state.waiting.len() == 0 && !state.is_closed {
             let Some(quiet) = quiet else {
                 state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let (locked, waited) = self.filled.wait_timeout(state, quiet).unwrap_or_else(PoisonError::into_inner);
             state = locked;
-            if waited.timed_out() && state.waiting.is_empty() {
+            if waited.timed_out() && state.waiting.len() == 0 {
                 state.is_idle = false;
                 return Next::Quiet;
             }
@@ -100,13 +149,8 @@ impl Queue {
         }
         state.is_wanted = false;
         state.since[1] = state.since[0].take();
-        if state.waiting.len() <= BATCH_MAX {
-            std::mem::swap(&mut state.waiting, batch);
-        } else {
-            batch.extend(state.waiting.drain(..BATCH_MAX));
-            state.since[0] = state.since[1];
-        }
-        if batch.is_empty() { Next::Closed } else { Next::Batch }
+        std::mem::swap(&mut state.waiting, batch);
+        if batch.len() == 0 { Next::Closed } else { Next::Batch }
     }
 
     /// So many of what was taken in are written, or lost.

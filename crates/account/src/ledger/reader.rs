@@ -1,29 +1,32 @@
 //! What commands and receipts read of the ledger, also while a gateway writes to it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use policy::{TargetFacts, TargetProfile};
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params_from_iter};
+use rusqlite::Connection;
 
-use super::chain::{Hash, Head};
+use super::block::{self, Block, Stored};
+use super::chain::Head;
 use super::facts::RecordedFacts;
+use super::figures::Figures;
 use super::profiles::RecordedProfile;
 use super::record::{Record, RecordedDecision, RecordedTarget};
 use super::retention::{anchor, bytes, head, signed, unsigned};
+use super::summary::{Spent, Summary};
 use super::{LedgerError, schema, shared};
 
-/// Records are written in the order of their time, but for threads that overtake each other and clocks that are set; so much
-/// earlier it is begun to look.
-const DISORDER_MS: u64 = 300_000;
-/// Records that are read at a time. Nothing of the file is held while they are looked at: whoever takes long over it does not keep the
+/// Blocks that are read at a time. Nothing of the file is held while they are looked at: whoever takes long over it does not keep the
 /// log from being brought into the file, which would grow for as long.
-const READ_AT_ONCE: u64 = 512;
+const READ_AT_ONCE: u32 = 8;
 /// Exchanges with the same id that a receipt tells of at most.
 const SAME_ID_MAX: u32 = 16;
+/// Blocks in which a receipt is looked for at most, the newest of those that have the key of its id.
+const LOOKED_MAX: usize = 256;
 
 /// An open ledger.
 pub struct LedgerReader {
@@ -85,63 +88,6 @@ impl Receipt {
     pub const EARLIER_MAX: u32 = SAME_ID_MAX - 1;
 }
 
-/// What a time has brought.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Summary {
-    /// Exchanges that a caller waited for, or that were sent for one later; no comparisons.
-    pub requests: u64,
-    /// Of them, answered.
-    pub answered: u64,
-    /// Of them, answered on the device or without asking anybody.
-    pub stayed: u64,
-    /// By how they ended.
-    pub outcomes: BTreeMap<String, u64>,
-    /// What they cost, as far as that is known.
-    pub cost_usd: f64,
-    /// Answered, but at an unknown cost.
-    pub cost_unknown: u64,
-    /// What they would have cost at the references, less what they cost, as far as that is known.
-    pub cost_avoided_usd: f64,
-    /// Answered with what they avoided known.
-    pub cost_avoided_known: u64,
-    /// What hedges that lost are estimated to have cost.
-    pub lost_hedges_usd: f64,
-    /// Comparisons, and what they cost.
-    pub comparisons: (u64, f64),
-    /// By the target that answered, by its id.
-    pub targets: BTreeMap<String, TargetSummary>,
-    /// Records that are none any more, and are in none of these numbers.
-    pub unreadable: u64,
-    /// Settled first and last, Unix time in milliseconds.
-    pub between_ms: Option<(u64, u64)>,
-}
-
-/// What one target did.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TargetSummary {
-    /// Requests that it answered, or was last answering.
-    pub requests: u64,
-    /// Of them, whole.
-    pub answered: u64,
-    /// Tokens of prompts and answers.
-    pub tokens: (u64, u64),
-    /// As far as known.
-    pub cost_usd: f64,
-    /// Milliseconds to the first content of each stream, in order of size.
-    pub ttft_ms: Vec<f64>,
-    /// Milliseconds of each whole answer, in order of size.
-    pub duration_ms: Vec<f64>,
-}
-
-/// How often something was done, and what that cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Spent {
-    /// How often.
-    pub count: u64,
-    /// US dollars, as far as known.
-    pub usd: f64,
-}
-
 impl LedgerReader {
     /// Opens a ledger that is there.
     ///
@@ -173,42 +119,86 @@ impl LedgerReader {
     /// # Errors
     /// What SQLite says, and for a record that cannot be read.
     pub fn each(&self, filter: &Filter, mut each: impl FnMut(Row) -> bool) -> Result<(), LedgerError> {
-        if let Some(newest) = filter.newest {
-            for row in self.read(filter, "DESC", newest)?.into_iter().rev() {
-                if !each(row?) {
-                    break;
-                }
+        let mut failed = None;
+        let mut give = |stored: Stored<'_>| match row(stored) {
+            Ok(row) => each(row),
+            Err(error) => {
+                failed = Some(error);
+                false
             }
-            return Ok(());
+        };
+        match filter.newest {
+            Some(newest) => self.newest(filter, newest, &mut give)?,
+            None => self.find(filter, |stored, _| give(stored))?,
         }
-        let mut filter = filter.clone();
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Gives the records that are wanted to `each`, oldest first, until it says false, each with what it says where it can be read.
+    fn find(
+        &self,
+        filter: &Filter,
+        mut each: impl FnMut(Stored<'_>, Option<Figures<'_>>) -> bool,
+    ) -> Result<(), LedgerError> {
+        let mut after = self.begin(filter)?;
         loop {
-            let some = self.read(&filter, "ASC", READ_AT_ONCE)?;
-            if some.is_empty() {
-                return Ok(());
-            }
-            for row in some {
-                let row = row?;
-                filter.after_seq = Some(row.head.seq);
-                if !each(row) {
+            let blocks = self.blocks(filter, after..i64::MAX, "ASC")?;
+            let Some(last) = blocks.last() else { return Ok(()) };
+            after = *last.places().end();
+            for stored in blocks.iter().flat_map(Block::records) {
+                let figures = Figures::read(stored.text);
+                if filter.wants(stored.place, figures.as_ref()) && !each(stored, figures) {
                     return Ok(());
                 }
             }
         }
     }
 
-    /// At most so many of the records that are wanted, in this order.
-    fn read(&self, filter: &Filter, order: &str, limit: u64) -> Result<Vec<Result<Row, LedgerError>>, LedgerError> {
-        let (condition, mut values) = self.condition(filter)?;
-        values.push(Value::Integer(signed(limit)));
-        let sql = format!("SELECT seq, hash, record FROM exchanges WHERE {condition} ORDER BY seq {order} LIMIT ?");
-        let mut select = self.connection.prepare(&sql)?;
-        let mut rows = select.query(params_from_iter(values))?;
-        let mut found = Vec::new();
-        while let Some(next) = rows.next()? {
-            found.push(row(next));
+    /// Gives the newest of the records that are wanted, oldest first.
+    fn newest(
+        &self,
+        filter: &Filter,
+        count: u64,
+        give: &mut impl FnMut(Stored<'_>) -> bool,
+    ) -> Result<(), LedgerError> {
+        let (after, mut until, mut found) = (self.begin(filter)?, i64::MAX, VecDeque::new());
+        'look: while after < until {
+            let blocks = self.blocks(filter, after..until, "DESC")?;
+            let Some(last) = blocks.last() else { break };
+            until = last.places().end().saturating_sub(1);
+            for stored in blocks.iter().flat_map(|block| block.records().rev()) {
+                if found.len() as u64 >= count {
+                    break 'look;
+                }
+                if filter.wants(stored.place, Figures::read(stored.text).as_ref()) {
+                    found.push_front((stored.place, stored.hash, stored.text.to_vec()));
+                }
+            }
         }
-        Ok(found)
+        found.iter().all(|(place, hash, text)| give(Stored { place: *place, hash: *hash, text }));
+        Ok(())
+    }
+
+    /// The place behind which there may be records that are wanted.
+    fn begin(&self, filter: &Filter) -> Result<i64, LedgerError> {
+        let after = signed(filter.after_seq.unwrap_or_default());
+        let Some(since) = filter.since_ms else { return Ok(after) };
+        let first = "SELECT min(seq) FROM blocks WHERE max_ms >= ?1";
+        let first: Option<i64> = self.connection.query_row(first, [signed(since)], |row| row.get(0))?;
+        Ok(first.map_or(i64::MAX, |first| after.max(first - 1)))
+    }
+
+    /// Some of the blocks whose last record is behind the first and not behind the second of these places, and whose times are wanted.
+    fn blocks(&self, filter: &Filter, places: Range<i64>, order: &str) -> Result<Vec<Block>, LedgerError> {
+        let sql = format!(
+            "SELECT {} FROM blocks WHERE seq > ?1 AND seq <= ?2 AND max_ms >= ?3 AND min_ms <= ?4
+             ORDER BY seq {order} LIMIT {READ_AT_ONCE}",
+            block::COLUMNS
+        );
+        let (since, until) = (filter.since_ms.map_or(0, signed), filter.until_ms.map_or(i64::MAX, signed));
+        let mut select = self.connection.prepare(&sql)?;
+        let blocks = select.query_map((places.start, places.end, since, until), Block::read)?;
+        Ok(blocks.collect::<Result<_, _>>()?)
     }
 
     /// The records that are wanted, oldest first.
@@ -229,19 +219,45 @@ impl LedgerReader {
     /// # Errors
     /// As [`Self::each`].
     pub fn receipt(&self, request_id: &str) -> Result<Option<Receipt>, LedgerError> {
-        let newest = |is_comparison: bool| -> Result<Vec<Row>, LedgerError> {
-            let sql = "SELECT seq, hash, record FROM exchanges WHERE request_id = ?1 AND (kind = 'comparison') = ?2
-                       ORDER BY seq DESC LIMIT ?3";
-            let mut select = self.connection.prepare(sql)?;
-            let (mut found, mut rows) = (select.query((request_id, is_comparison, SAME_ID_MAX))?, Vec::new());
-            while let Some(next) = found.next()? {
-                rows.push(row(next)?);
+        let (mut rows, mut comparisons) = (Vec::new(), Vec::new());
+        let select = format!("SELECT {} FROM blocks WHERE seq = ?1", block::COLUMNS);
+        let mut select = self.connection.prepare(&select)?;
+        for seq in self.blocks_with(request_id)? {
+            let block = select.query_row([seq], Block::read)?;
+            for stored in block.records().rev() {
+                let Some(figures) = Figures::read(stored.text).filter(|figures| figures.request_id == request_id)
+                else {
+                    continue;
+                };
+                let of_kind = if figures.kind == "comparison" { &mut comparisons } else { &mut rows };
+                if of_kind.len() < SAME_ID_MAX as usize {
+                    of_kind.push(row(stored)?);
+                }
             }
-            Ok(rows)
-        };
-        let mut rows = newest(false)?.into_iter();
-        let Some(first) = rows.next() else { return Ok(None) };
-        Ok(Some(Receipt { newest: first, earlier: rows.collect(), comparisons: newest(true)? }))
+            if rows.len().min(comparisons.len()) == SAME_ID_MAX as usize {
+                break;
+            }
+        }
+        let mut rows = rows.into_iter();
+        Ok(rows.next().map(|newest| Receipt { newest, earlier: rows.collect(), comparisons }))
+    }
+
+    /// The blocks that may have the request with this id, newest first.
+    fn blocks_with(&self, request_id: &str) -> Result<Vec<i64>, LedgerError> {
+        let key = block::key(request_id);
+        // All of it is in the index.
+        let mut select = self.connection.prepare("SELECT seq, keys FROM blocks ORDER BY max_ms DESC")?;
+        let (mut rows, mut found) = (select.query([])?, Vec::new());
+        while let Some(row) = rows.next()? {
+            if block::has(row.get_ref(1)?.as_bytes().unwrap_or_default(), key) {
+                found.push(row.get(0)?);
+            }
+            if found.len() == LOOKED_MAX {
+                break;
+            }
+        }
+        found.sort_unstable_by_key(|seq: &i64| Reverse(*seq));
+        Ok(found)
     }
 
     /// The targets of a decision as they were, and how many of them this version cannot read.
@@ -303,10 +319,13 @@ impl LedgerReader {
     /// What SQLite says.
     pub fn spent(&self, kind: &str, since_ms: u64) -> Result<Spent, LedgerError> {
         let filter = Filter { since_ms: Some(since_ms), kind: Some(kind.to_owned()), ..Filter::default() };
-        let (condition, values) = self.condition(&filter)?;
-        let sql = format!("SELECT count(*), total(cost_usd) FROM exchanges WHERE {condition}");
-        let read = |row: &SqlRow<'_>| Ok(Spent { count: unsigned(row.get(0)?), usd: row.get(1)? });
-        Ok(self.connection.query_row(&sql, params_from_iter(values), read)?)
+        let mut spent = Spent::default();
+        self.find(&filter, |_, figures| {
+            spent.count += 1;
+            spent.usd += figures.and_then(|figures| figures.cost_usd).unwrap_or_default();
+            true
+        })?;
+        Ok(spent)
     }
 
     /// What the records that are wanted come to.
@@ -314,126 +333,43 @@ impl LedgerReader {
     /// # Errors
     /// What SQLite says.
     pub fn summary(&self, filter: &Filter) -> Result<Summary, LedgerError> {
-        let (condition, values) = self.condition(filter)?;
-        let lost = "(SELECT total(value ->> '$.cost_usd') FROM json_each(content, '$.attempts')
-                     WHERE value ->> '$.outcome' = 'hedge_lost')";
-        let sql = format!(
-            "SELECT kind, outcome, target, locality, at_ms, cost_usd, content ->> '$.cost_avoided_usd',
-                    CAST(content ->> '$.tokens.input' AS INTEGER), CAST(content ->> '$.tokens.output' AS INTEGER),
-                    content ->> '$.ttft_ms',
-                    content ->> '$.duration_ms', content ->> '$.cache',
-                    CASE WHEN instr(content, '\"hedge_lost\"') THEN {lost} ELSE 0.0 END
-             FROM exchanges WHERE {condition} ORDER BY seq"
-        );
-        let mut select = self.connection.prepare(&sql)?;
-        let mut rows = select.query(params_from_iter(values))?;
         let mut summary = Summary::default();
-        while let Some(row) = rows.next()? {
-            summary.add(row)?;
-        }
-        for target in summary.targets.values_mut() {
-            target.ttft_ms.sort_by(f64::total_cmp);
-            target.duration_ms.sort_by(f64::total_cmp);
-        }
+        self.find(filter, |_, figures| {
+            summary.add(figures);
+            true
+        })?;
+        summary.sort();
         Ok(summary)
     }
-
-    /// The condition of a filter, with the values for its question marks.
-    fn condition(&self, filter: &Filter) -> Result<(String, Vec<Value>), LedgerError> {
-        let mut after = filter.after_seq.unwrap_or_default();
-        if let Some(since) = filter.since_ms {
-            after = after.max(self.before(since.saturating_sub(DISORDER_MS))?);
-        }
-        let number = |value: Option<u64>| value.map(|value| Value::Integer(signed(value)));
-        let text = |value: &Option<String>| value.clone().map(Value::Text);
-        let conditions = [
-            ("seq > ?", number(Some(after))),
-            ("at_ms >= ?", number(filter.since_ms)),
-            ("at_ms < ?", number(filter.until_ms)),
-            ("ifnull(target, 'none') = ?", text(&filter.target)),
-            ("route = ?", text(&filter.route)),
-            ("outcome = ?", text(&filter.outcome)),
-            ("kind = ?", text(&filter.kind)),
-        ];
-        let (texts, values): (Vec<_>, Vec<_>) =
-            conditions.into_iter().filter_map(|(text, value)| Some((text, value?))).unzip();
-        Ok((texts.join(" AND "), values))
-    }
-
-    /// The last place before the records of a time, found by halving; the begin where the clock was set back, so that they may be anywhere.
-    fn before(&self, at_ms: u64) -> Result<u64, LedgerError> {
-        let (mut low, mut high) = (anchor(&self.connection)?.seq, head(&self.connection)?.seq);
-        if self.connection.query_row("SELECT EXISTS (SELECT 1 FROM turns)", [], |row| row.get(0))? {
-            return Ok(low);
-        }
-        let mut find = self.connection.prepare("SELECT at_ms FROM exchanges WHERE seq = ?1")?;
-        while low < high {
-            let middle = low + (high - low).div_ceil(2);
-            let at: Option<Option<i64>> = find.query_row([signed(middle)], |row| row.get(0)).optional()?;
-            // One that was removed is looked past, towards the older ones.
-            if at.flatten().is_some_and(|at| at < signed(at_ms)) { low = middle } else { high = middle - 1 }
-        }
-        Ok(low)
-    }
 }
 
-impl Summary {
-    fn add(&mut self, row: &SqlRow<'_>) -> rusqlite::Result<()> {
-        let (Some(kind), Some(outcome)): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?) else {
-            self.unreadable += 1;
-            return Ok(());
+impl Filter {
+    /// Whether the record at this place is wanted; one that cannot be read where nothing is asked of its content.
+    fn wants(&self, place: i64, figures: Option<&Figures<'_>>) -> bool {
+        let Self { since_ms, until_ms, target, route, outcome, kind, after_seq, newest: _ } = self;
+        if place <= signed(after_seq.unwrap_or_default()) {
+            return false;
+        }
+        let Some(figures) = figures else {
+            return since_ms.or(*until_ms).is_none()
+                && [target, route, outcome, kind].iter().all(|text| text.is_none());
         };
-        let (target, locality): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
-        let cost: Option<f64> = row.get(5)?;
-        let at_ms = unsigned(row.get(4)?);
-        let (first, last) = self.between_ms.unwrap_or((at_ms, at_ms));
-        self.between_ms = Some((first.min(at_ms), last.max(at_ms)));
-        self.lost_hedges_usd += row.get::<_, f64>(12)?;
-        if kind == "comparison" {
-            self.comparisons = (self.comparisons.0 + 1, self.comparisons.1 + cost.unwrap_or_default());
-            return Ok(());
-        }
-        let is_answered = outcome == "answered";
-        let cache: String = row.get(11)?;
-        let is_cached = matches!(cache.as_str(), "hit" | "coalesced");
-        let has_stayed = is_answered && (is_cached || locality.as_deref() == Some("device"));
-        self.requests += 1;
-        self.answered += u64::from(is_answered);
-        self.stayed += u64::from(has_stayed);
-        self.cost_usd += cost.unwrap_or_default();
-        self.cost_unknown += u64::from(is_answered && cost.is_none());
-        let avoided: Option<f64> = row.get(6)?;
-        self.cost_avoided_usd += avoided.unwrap_or_default();
-        self.cost_avoided_known += u64::from(avoided.is_some());
-        *self.outcomes.entry(outcome).or_default() += 1;
-        let Some(target) = target else { return Ok(()) };
-        let of = self.targets.entry(target).or_default();
-        of.requests += 1;
-        of.answered += u64::from(is_answered);
-        of.cost_usd += cost.unwrap_or_default();
-        let tokens = |column| row.get::<_, Option<i64>>(column).map(|tokens| tokens.map_or(0, unsigned));
-        of.tokens = (of.tokens.0.saturating_add(tokens(7)?), of.tokens.1.saturating_add(tokens(8)?));
-        if is_answered {
-            of.ttft_ms.extend(row.get::<_, Option<f64>>(9)?);
-            of.duration_ms.extend(row.get::<_, Option<f64>>(10)?);
-        }
-        Ok(())
-    }
-
-    /// The share of answers that stayed on the device, from 0 to 1; `None` without answers.
-    #[must_use]
-    pub fn stayed_share(&self) -> Option<f64> {
-        (self.answered > 0).then(|| self.stayed as f64 / self.answered as f64)
+        let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
+        since_ms.is_none_or(|since| figures.at_ms >= since)
+            && until_ms.is_none_or(|until| figures.at_ms < until)
+            && is(target, figures.target.as_deref().or(Some("none")))
+            && is(route, figures.route.as_deref())
+            && is(outcome, Some(&figures.outcome))
+            && is(kind, Some(&figures.kind))
     }
 }
 
-fn row(row: &SqlRow<'_>) -> Result<Row, LedgerError> {
-    let (seq, hash): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-    let seq = unsigned(seq);
+fn row(stored: Stored<'_>) -> Result<Row, LedgerError> {
+    let seq = unsigned(stored.place);
     let unread = |reason: String| LedgerError::Record { seq, reason };
     // What a disk has changed may be no text any more.
-    let json = row.get_ref(2)?.as_str().map_err(|error| unread(error.to_string()))?.to_owned();
-    let hash = Hash::of_bytes(&hash).ok_or_else(|| unread("its hash is not 32 bytes long".to_owned()))?;
+    let json = std::str::from_utf8(stored.text).map_err(|error| unread(error.to_string()))?.to_owned();
+    let hash = stored.hash.ok_or_else(|| unread("its hash is not 32 bytes long".to_owned()))?;
     let record = serde_json::from_str(&json).map_err(|error| unread(error.to_string()))?;
     Ok(Row { head: Head { seq, hash }, json, record })
 }

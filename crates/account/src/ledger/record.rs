@@ -189,9 +189,7 @@ impl<'a> Record<'a> {
         let plan = settlement.decided.as_ref().map(|decided| &decided.plan);
         Self {
             request_id: settlement.request_id.as_str().into(),
-            at_ms: settlement
-                .begun_ms
-                .saturating_add(u64::try_from(settlement.duration.as_millis()).unwrap_or(u64::MAX)),
+            at_ms: settlement.settled_ms(),
             kind: settlement.kind.as_str().into(),
             api: settlement.api.as_str().into(),
             stream: settlement.stream,

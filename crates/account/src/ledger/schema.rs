@@ -4,70 +4,67 @@ use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction};
 
 use super::LedgerError;
+use super::block::{self, Filling};
+use super::chain::Hash;
 use crate::sqlite;
 
 /// Counts up with every change of the tables; in the file as `user_version`.
-pub(super) const SCHEMA_VERSION: i64 = 3;
+pub(super) const SCHEMA_VERSION: i64 = 4;
 
-/// Bytes of a page of a new file: some seven records, so that writing them takes few system calls.
+/// Bytes of a page of a new file: about a block, so that writing one takes few system calls.
 const PAGE_BYTES: u32 = 8192;
 
-/// Only what is looked up by a single value has an index: each costs time with every record. `anchor` is the last record that was removed
-/// for its age or the size of the file: the chain goes on from it. `turns` are the records before whose time the clock had been: as long as
-/// there is one, records do not stand in the order of their times.
-const TABLES: &str = "
-CREATE TABLE records (seq INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL, request_id TEXT) STRICT;
-CREATE INDEX records_by_request ON records (request_id);
+/// `seq` is the place of a block's last record. The index has all that blocks are searched by beside that: time and the keys of requests.
+const BLOCKS: &str = "
+CREATE TABLE blocks (
+    seq INTEGER PRIMARY KEY,
+    min_ms INTEGER NOT NULL,
+    max_ms INTEGER NOT NULL,
+    keys BLOB NOT NULL,
+    hashes BLOB NOT NULL,
+    records BLOB NOT NULL
+) STRICT;
+CREATE INDEX blocks_by_time ON blocks (max_ms, min_ms, keys);
+";
+/// `anchor` is the last record that was removed for its age or the size of the file: the chain goes on from it.
+const OTHERS: &str = "
 CREATE TABLE shared (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE anchor (id INTEGER PRIMARY KEY CHECK (id = 0), seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
-CREATE TABLE turns (seq INTEGER PRIMARY KEY) STRICT;
 ";
+/// From version 1, which knew profiles only.
+const FROM_1: &str = "ALTER TABLE profiles RENAME TO shared; ALTER TABLE shared RENAME COLUMN profile TO value;";
 
-/// What is searched for in records, computed when they are read. Generated columns would be computed as well with each that is written, which
-/// costs as much as all else of it. Of each connection and not in the file, where somebody could change what it says while every record stays
-/// as it is. A record that is no JSON any more has none of it: it must not keep others from being read, or from being removed.
-const VIEW: &str = "
-CREATE TEMP VIEW exchanges AS SELECT seq, hash, record, request_id, content,
-    CAST(content ->> '$.at_ms' AS INTEGER) AS at_ms,
-    content ->> '$.kind' AS kind,
-    content ->> '$.outcome' AS outcome,
-    content ->> '$.target' AS target,
-    content ->> '$.locality' AS locality,
-    content ->> '$.route' AS route,
-    content ->> '$.cost_usd' AS cost_usd
-FROM (SELECT seq, hash, record, request_id, iif(json_valid(record), record, '{}') AS content FROM main.records);
-";
+/// From version 2, which had a view in the file.
+const FROM_2: &str = "DROP VIEW IF EXISTS exchanges;";
 
-/// From version 1, which had generated columns and knew profiles only.
-const FROM_1: &str = "
-DROP INDEX records_by_request;
-ALTER TABLE records DROP COLUMN request_id;
-ALTER TABLE records DROP COLUMN at_ms;
-ALTER TABLE records DROP COLUMN kind;
-ALTER TABLE records DROP COLUMN outcome;
-ALTER TABLE records DROP COLUMN target;
-ALTER TABLE records DROP COLUMN locality;
-ALTER TABLE records DROP COLUMN route;
-ALTER TABLE records DROP COLUMN cost_usd;
-ALTER TABLE records ADD COLUMN request_id TEXT;
-UPDATE records SET request_id = record ->> '$.request_id';
-CREATE INDEX records_by_request ON records (request_id);
-ALTER TABLE profiles RENAME TO shared;
-ALTER TABLE shared RENAME COLUMN profile TO value;
-";
+/// What leads on from each version.
+const STEPS: [sqlite::Step; 3] = [|made| made.execute_batch(FROM_1), |made| made.execute_batch(FROM_2), from_3];
 
-/// From version 2, which did not know when the clock was set back, and had the view in the file.
-const FROM_2: &str = "
-DROP VIEW IF EXISTS exchanges;
-CREATE TABLE turns (seq INTEGER PRIMARY KEY) STRICT;
-INSERT INTO turns SELECT seq FROM (
-    SELECT seq, at_ms, lag(at_ms) OVER (ORDER BY seq) AS before_ms
-    FROM (SELECT seq, iif(json_valid(record), record, '{}') ->> '$.at_ms' AS at_ms FROM records)
-) WHERE at_ms < before_ms - 60000;
-";
+/// From version 3, which had a row for each record.
+pub(super) fn from_3(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(BLOCKS)?;
+    {
+        let mut insert = transaction.prepare(block::INSERT)?;
+        let mut select = transaction.prepare("SELECT seq, hash, record FROM records ORDER BY seq")?;
+        let (mut rows, mut filling, mut last) = (select.query([])?, Filling::default(), None);
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            let bytes = |column| row.get_ref(column).map(|value| value.as_bytes().unwrap_or_default());
+            let (hash, text) = (Hash::of_bytes(bytes(1)?).unwrap_or(Hash::GENESIS), bytes(2)?);
+            let found_by = block::found_by(text);
+            if let Some(last) = last.filter(|last| last + 1 != seq || !filling.takes(found_by)) {
+                filling.insert(&mut insert, last)?;
+            }
+            filling.push(text, hash, found_by);
+            last = Some(seq);
+        }
+        filling.insert(&mut insert, last.unwrap_or_default())?;
+    }
+    transaction.execute_batch("DROP TABLE records; DROP TABLE IF EXISTS turns;")
+}
 
 /// Opens the file for writing and makes it and its folder where they are not there, for their owner alone.
 pub(super) fn open(path: &Path, is_synced: bool) -> Result<Connection, LedgerError> {
@@ -85,11 +82,10 @@ pub(super) fn open(path: &Path, is_synced: bool) -> Result<Connection, LedgerErr
     // The writer chooses the moment.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "synchronous", if is_synced { "FULL" } else { "NORMAL" })?;
-    match sqlite::create(&mut connection, TABLES, &[FROM_1, FROM_2], SCHEMA_VERSION)? {
-        SCHEMA_VERSION => connection.execute_batch(VIEW)?,
-        found => return Err(LedgerError::Newer { found, known: SCHEMA_VERSION }),
+    match sqlite::create(&mut connection, &[BLOCKS, OTHERS].concat(), &STEPS, SCHEMA_VERSION)? {
+        SCHEMA_VERSION => Ok(connection),
+        found => Err(LedgerError::Newer { found, known: SCHEMA_VERSION }),
     }
-    Ok(connection)
 }
 
 /// Opens a file that is there for reading; one of an older version is brought up to this one first.
@@ -97,10 +93,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     match sqlite::version(&connection)? {
-        SCHEMA_VERSION => {
-            connection.execute_batch(VIEW)?;
-            Ok(connection)
-        }
+        SCHEMA_VERSION => Ok(connection),
         1..SCHEMA_VERSION => {
             drop(connection);
             drop(open(path, false)?);

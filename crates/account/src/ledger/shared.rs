@@ -19,7 +19,7 @@ pub(super) fn name_of(json: &str) -> String {
     blake3::hash(json.as_bytes()).to_hex()[..NAME_DIGITS].to_owned()
 }
 
-/// What the writer has met. A profile is told by its address, as a configuration keeps its own.
+/// What records were made with so far. A profile is told by its address, as a configuration keeps its own.
 #[derive(Default)]
 pub(super) struct Shared {
     profiles: Vec<(Arc<TargetProfile>, String)>,
@@ -30,6 +30,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Whether all of these targets were met.
+    pub(super) fn knows(&self, targets: &[TargetFacts]) -> bool {
+        targets.iter().all(|target| self.find(&target.profile).is_some())
+    }
+
     /// Notes what is new of these targets.
     pub(super) fn meet(&mut self, targets: &[TargetFacts]) {
         for TargetFacts { profile, .. } in targets {
@@ -45,11 +50,12 @@ impl Shared {
     }
 
     fn find(&self, profile: &Arc<TargetProfile>) -> Option<&str> {
-        self.profiles.iter().find(|(known, _)| Arc::ptr_eq(known, profile)).map(|(_, name)| name.as_str())
+        // The newest first, as those of earlier configurations are not asked for any more.
+        self.profiles.iter().rev().find(|(known, _)| Arc::ptr_eq(known, profile)).map(|(_, name)| name.as_str())
     }
 
-    /// Writes what is new.
-    pub(super) fn write(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    /// Writes what is new, and gives how many profiles there are then.
+    pub(super) fn write(&self, transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
         let write = |name: &str, value: &str| {
             transaction.execute("INSERT OR IGNORE INTO shared (name, value) VALUES (?1, ?2)", (name, value))
         };
@@ -59,17 +65,20 @@ impl Shared {
         for (profile, name) in &self.profiles[self.written..] {
             write(name, &json(profile))?;
         }
-        Ok(())
+        Ok(self.profiles.len())
     }
 
-    /// What was written is in the file for good, or is not.
-    pub(super) fn settle(&mut self, is_committed: bool) {
-        if is_committed {
-            (self.written, self.is_base_written) = (self.profiles.len(), true);
+    /// What was written is in the file for good.
+    pub(super) fn written(&mut self, profiles: usize) {
+        (self.written, self.is_base_written) = (profiles, true);
+        if profiles == self.profiles.len() && profiles > KNOWN_MAX {
+            *self = Self { is_base_written: true, ..Self::default() };
         }
-        if self.profiles.len() > KNOWN_MAX {
-            *self = Self::default();
-        }
+    }
+
+    /// Whether there is something that [`Self::write`] would write.
+    pub(super) fn is_new(&self) -> bool {
+        !self.is_base_written || self.written < self.profiles.len()
     }
 }
 

@@ -1,6 +1,13 @@
 //! Looks the chain over, from the oldest record that is kept to the newest.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+use serde::Deserialize;
+
 use super::LedgerError;
+use super::block::{self, Block, Filling, Stored};
 use super::chain::{Hash, Head};
 use super::reader::LedgerReader;
 use super::retention::{anchor, head, signed, unsigned};
@@ -25,7 +32,7 @@ pub struct Fault {
 pub enum FaultKind {
     /// Its content or its hash was changed.
     Edited,
-    /// It stands at a place before the one with which the ledger begins, where there can be none.
+    /// It stands at a place before the one with which the ledger begins, where there can be none, or which another one has.
     Inserted {
         /// Its place, which may be none that the chain knows.
         place: i64,
@@ -44,8 +51,13 @@ pub enum FaultKind {
     Cut,
     /// It is known to have had another hash: everything from there on was written anew.
     Rewritten,
-    /// Its column of the request's id is not what the record says.
+    /// It is looked for under the id of another request.
     Misnamed,
+    /// It and those up to this place are looked for at times that are not theirs.
+    Misdated {
+        /// The last of them.
+        until: u64,
+    },
     /// What records share under this name was changed.
     Shared(String),
     /// What this record shares with others, under this name, is missing.
@@ -76,67 +88,95 @@ impl LedgerReader {
         let transaction = self.connection.unchecked_transaction()?;
         let (anchor, newest) = (anchor(&transaction)?, head(&transaction)?);
         let mut looked = Verified { anchor, head: newest, records: 0, faults: Vec::new() };
-        let mut before = anchor;
+        let (mut before, mut named) = (anchor, BTreeMap::new());
         {
-            let mut select = transaction.prepare("SELECT seq, hash, record FROM records ORDER BY seq")?;
+            let columns = format!("SELECT {}, keys, min_ms, max_ms FROM blocks ORDER BY seq", block::COLUMNS);
+            let mut select = transaction.prepare(&columns)?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
-                let place: i64 = row.get(0)?;
-                // Bytes, as what was changed may be no text any more.
-                let (hash, record) = (bytes_of(row, 1)?, bytes_of(row, 2)?);
-                looked.records += 1;
-                let Some(seq) = u64::try_from(place).ok().filter(|seq| *seq > anchor.seq) else {
-                    looked.fault(0, FaultKind::Inserted { place });
-                    continue;
-                };
-                if seq != before.seq + 1 {
-                    looked.fault(before.seq + 1, FaultKind::Removed { until: seq - 1 });
+                let block = Block::read(row)?;
+                for stored in block.records() {
+                    looked.records += 1;
+                    before = self.follow(&mut looked, before, stored)?;
+                    note_names(&mut named, stored);
                 }
-                let stored = Hash::of_bytes(hash);
-                // Behind a gap it is not known what it followed.
-                if stored.is_none() || seq == before.seq + 1 && stored != Some(before.hash.then(record)) {
-                    let kind = self.what_became_of(&looked, stored, record, anchor)?;
-                    looked.fault(seq, kind);
-                }
-                before = Head { seq, hash: stored.unwrap_or(before.hash) };
+                let keys = row.get_ref(3)?.as_bytes().unwrap_or_default();
+                looked.compare_found_by(&block, keys, (row.get(4)?, row.get(5)?));
             }
         }
         for place in known {
             looked.compare(&transaction, *place)?;
         }
-        looked.columns(&transaction)?;
-        looked.shared(&transaction)?;
+        looked.shared(&transaction, named)?;
         looked.faults.sort_by_key(|fault| fault.seq);
         Ok(looked)
     }
 
-    /// Whether a record that does not follow the one before it follows another.
-    fn what_became_of(
-        &self,
-        looked: &Verified,
-        stored: Option<Hash>,
-        record: &[u8],
-        anchor: Head,
-    ) -> Result<FaultKind, LedgerError> {
-        let Some(stored) = stored.filter(|_| looked.faults.len() < SOUGHT_MAX) else { return Ok(FaultKind::Edited) };
-        if anchor.hash.then(record) == stored {
-            return Ok(FaultKind::Moved { follows: anchor.seq });
+    /// Looks whether a record follows the one before, and gives what the next has to follow.
+    fn follow(&self, looked: &mut Verified, before: Head, stored: Stored<'_>) -> Result<Head, LedgerError> {
+        let Stored { place, hash, text } = stored;
+        let Some(seq) = u64::try_from(place).ok().filter(|seq| *seq > before.seq) else {
+            looked.fault(0, FaultKind::Inserted { place });
+            return Ok(before);
+        };
+        if seq != before.seq + 1 {
+            looked.fault(before.seq + 1, FaultKind::Removed { until: seq - 1 });
         }
-        let mut select = self.connection.prepare("SELECT seq, hash FROM records ORDER BY seq")?;
+        // Behind a gap it is not known what it followed.
+        if hash.is_none() || seq == before.seq + 1 && hash != Some(before.hash.then(text)) {
+            let kind = self.what_became_of(looked, stored)?;
+            looked.fault(seq, kind);
+        }
+        // As the writer goes on behind one whose hash is none any more.
+        Ok(Head { seq, hash: hash.unwrap_or(Hash::GENESIS) })
+    }
+
+    /// Whether a record that does not follow the one before it follows another.
+    fn what_became_of(&self, looked: &Verified, stored: Stored<'_>) -> Result<FaultKind, LedgerError> {
+        let Some(hash) = stored.hash.filter(|_| looked.faults.len() < SOUGHT_MAX) else { return Ok(FaultKind::Edited) };
+        if looked.anchor.hash.then(stored.text) == hash {
+            return Ok(FaultKind::Moved { follows: looked.anchor.seq });
+        }
+        let mut select = self.connection.prepare("SELECT seq, hashes, x'' FROM blocks ORDER BY seq")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let (seq, hash): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-            if Hash::of_bytes(&hash).is_some_and(|hash| hash.then(record) == stored) {
-                return Ok(FaultKind::Moved { follows: unsigned(seq) });
+            let is_before = |one: &Stored<'_>| one.hash.is_some_and(|before| before.then(stored.text) == hash);
+            if let Some(before) = Block::read(row)?.records().find(is_before) {
+                return Ok(FaultKind::Moved { follows: unsigned(before.place) });
             }
         }
         Ok(FaultKind::Edited)
     }
 }
 
-/// What stands in a column, whatever it is.
-fn bytes_of<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
-    Ok(row.get_ref(column)?.as_bytes().unwrap_or_default())
+/// What a record calls by a name that it shares with others.
+#[derive(Deserialize)]
+struct Names<'a> {
+    #[serde(borrow)]
+    decision: Option<DecisionNames<'a>>,
+}
+
+#[derive(Deserialize)]
+struct DecisionNames<'a> {
+    base: Option<String>,
+    #[serde(borrow)]
+    targets: Vec<TargetName<'a>>,
+}
+
+#[derive(Deserialize)]
+struct TargetName<'a> {
+    #[serde(borrow)]
+    profile: Cow<'a, str>,
+}
+
+/// Notes the names of a record, each with the first that has it. What is no record any more was told of before.
+fn note_names(named: &mut BTreeMap<String, i64>, stored: Stored<'_>) {
+    let Ok(Names { decision: Some(decision) }) = serde_json::from_slice(stored.text) else { return };
+    for name in decision.base.iter().map(String::as_str).chain(decision.targets.iter().map(|target| &*target.profile)) {
+        if !named.contains_key(name) {
+            named.insert(name.to_owned(), stored.place);
+        }
+    }
 }
 
 impl Verified {
@@ -146,12 +186,14 @@ impl Verified {
         }
     }
 
-    fn compare(&mut self, connection: &rusqlite::Connection, known: Head) -> Result<(), LedgerError> {
-        let mut find = connection.prepare("SELECT hash FROM records WHERE seq = ?1")?;
+    fn compare(&mut self, connection: &Connection, known: Head) -> Result<(), LedgerError> {
+        let mut find =
+            connection.prepare("SELECT seq, hashes, x'' FROM blocks WHERE seq >= ?1 ORDER BY seq LIMIT 1")?;
         let mut rows = find.query([signed(known.seq)])?;
-        let found: Option<Vec<u8>> = rows.next()?.map(|row| row.get(0)).transpose()?;
-        let is_same = match found {
-            Some(hash) => Hash::of_bytes(&hash) == Some(known.hash),
+        let block = rows.next()?.map(Block::read).transpose()?;
+        let is_it = |stored: &Stored<'_>| stored.place == signed(known.seq);
+        let is_same = match block.as_ref().and_then(|block| block.records().find(is_it)) {
+            Some(stored) => stored.hash == Some(known.hash),
             None => known.seq != self.anchor.seq || self.anchor.hash == known.hash,
         };
         if known.seq > self.head.seq {
@@ -162,39 +204,35 @@ impl Verified {
         Ok(())
     }
 
-    /// The one column that is not computed from the record. What is no JSON was told of before.
-    fn columns(&mut self, connection: &rusqlite::Connection) -> Result<(), LedgerError> {
-        let sql = "SELECT seq FROM records
-                   WHERE json_valid(record) AND request_id IS NOT record ->> '$.request_id' ORDER BY seq LIMIT ?1";
-        let mut select = connection.prepare(sql)?;
-        let mut rows = select.query([FAULTS_MAX])?;
-        while let Some(row) = rows.next()? {
-            self.fault(unsigned(row.get(0)?), FaultKind::Misnamed);
+    /// What a block is searched by is computed from its records. What is no record was told of before.
+    fn compare_found_by(&mut self, block: &Block, keys: &[u8], times: (i64, i64)) {
+        let mut whole = Filling::default();
+        for (n, stored) in block.records().enumerate() {
+            let found_by = block::found_by(stored.text);
+            whole.push(b"", Hash::GENESIS, found_by);
+            if found_by.is_some_and(|(key, _)| block::nth(keys, n) != Some(key)) {
+                self.fault(unsigned(stored.place), FaultKind::Misnamed);
+            }
         }
-        Ok(())
+        if whole.times() != times {
+            let (first, last) = block.places().into_inner();
+            self.fault(unsigned(first), FaultKind::Misdated { until: unsigned(last) });
+        }
     }
 
     /// What records share is under the hash of its text, and all that they name is there.
-    fn shared(&mut self, connection: &rusqlite::Connection) -> Result<(), LedgerError> {
+    fn shared(&mut self, connection: &Connection, mut named: BTreeMap<String, i64>) -> Result<(), LedgerError> {
         let mut select = connection.prepare("SELECT name, value FROM shared")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let (name, value): (String, String) = (row.get(0)?, row.get(1)?);
+            named.remove(&name);
             if name_of(&value) != name {
                 self.fault(0, FaultKind::Shared(name));
             }
         }
-        let named = "SELECT seq, record ->> '$.decision.base' AS name FROM records WHERE json_valid(record)
-                     UNION ALL SELECT seq, target.value ->> '$.profile' FROM records,
-                         json_each(iif(json_valid(record), record, '{}'), '$.decision.targets') AS target";
-        let sql = format!(
-            "SELECT min(seq), name FROM ({named}) WHERE name NOT IN (SELECT name FROM shared) GROUP BY name LIMIT ?1"
-        );
-        let mut select = connection.prepare(&sql)?;
-        let mut rows = select.query([FAULTS_MAX])?;
-        while let Some(row) = rows.next()? {
-            let (seq, name): (i64, String) = (row.get(0)?, row.get(1)?);
-            self.fault(unsigned(seq), FaultKind::Unshared(name));
+        for (name, first) in named {
+            self.fault(unsigned(first), FaultKind::Unshared(name));
         }
         Ok(())
     }
@@ -205,7 +243,10 @@ impl std::fmt::Display for Fault {
         let Self { seq, kind } = self;
         match kind {
             FaultKind::Inserted { place } => {
-                write!(f, "record {place} was inserted: it stands before the one with which the ledger begins")
+                write!(
+                    f,
+                    "record {place} was inserted: it stands before the begin of the ledger, or where another one does"
+                )
             }
             FaultKind::Edited => write!(f, "record {seq} was edited"),
             FaultKind::Moved { follows } => {
@@ -218,6 +259,9 @@ impl std::fmt::Display for Fault {
                 write!(f, "record {seq} is another one than it was: it or one before was written anew")
             }
             FaultKind::Misnamed => write!(f, "record {seq} is kept under the id of another request"),
+            FaultKind::Misdated { until } => {
+                write!(f, "records {seq} to {until} are kept under times that are not theirs")
+            }
             FaultKind::Shared(name) => write!(f, "what records share under the name {name} was edited"),
             FaultKind::Unshared(name) => {
                 write!(f, "what record {seq} shares with others under the name {name} was removed")

@@ -2,31 +2,32 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use tracing::{info, warn};
 
+use super::block::{self, Filling};
 use super::chain::Head;
-use super::queue::{Next, Queue};
+use super::queue::{Batch, Next, Queue};
 use super::record::Record;
-use super::retention::{head, purge, signed, unsigned};
+use super::retention::{head, purge, signed};
 use super::shared::Shared;
 use super::{LedgerError, LedgerLimits, schema};
 use crate::Settlement;
 
-/// A record so much earlier than the one before it tells of a clock that was set back, and not of threads that overtake each other.
-const TURN_MS: u64 = 60_000;
 /// How long a batch waits that could not be written.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// After so many records it is looked for what is over its limits.
 const PURGE_EVERY: usize = 512;
 /// When no record came for so long, what is in the log is brought into the file: work that can wait until nobody waits for a processor.
 const QUIET: Duration = Duration::from_secs(1);
-/// Bytes of records in the log at which it is brought into the file whatever goes on.
-const LOG_BYTES_MAX: u64 = 32 << 20;
+/// Records in the log at which it is brought into the file whatever goes on: some tens of megabytes.
+const LOG_RECORDS_MAX: usize = 32 << 10;
+/// Bytes of memory that a record is made in at first; most take less.
+const RECORD_BYTES: usize = 2048;
 /// How long whoever wants everything written waits at most.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// One record in so many that are lost is told of in the log.
@@ -67,6 +68,7 @@ struct Counters {
 pub struct Ledger {
     queue: Arc<Queue>,
     counters: Arc<Counters>,
+    shared: Arc<RwLock<Shared>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -78,30 +80,46 @@ impl Ledger {
     pub fn open(path: &Path, limits: LedgerLimits) -> Result<Self, LedgerError> {
         let connection = schema::open(path, limits.is_synced)?;
         let (queue, counters) = (Arc::new(Queue::new(limits.queue_max)), Arc::new(Counters::default()));
+        let shared = Arc::default();
         let mut writer = Writer {
             connection,
             limits,
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
-            shared: Shared::default(),
-            json: Vec::new(),
+            shared: Arc::clone(&shared),
+            filling: Filling::default(),
             since_purge: PURGE_EVERY,
             // Of what an earlier process left there it is not known how much it is.
             in_log: 1,
             is_failing: false,
         };
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run())?;
-        Ok(Self { queue, counters, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, counters, shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Hands a settled exchange over without waiting; lost and counted where the queue is full.
-    pub fn settled(&self, settlement: Settlement) {
-        if !self.queue.push(settlement) {
+    /// Makes the record of a settled exchange and hands it over without waiting; lost and counted where the queue is full.
+    pub fn settled(&self, settlement: &Settlement) {
+        let text = self.text_of(settlement);
+        if !self.queue.push(&text, block::key(&settlement.request_id), settlement.settled_ms()) {
             let lost = self.counters.overflowed.fetch_add(1, Ordering::Relaxed);
             if lost.is_multiple_of(TELL_LOST_EVERY) {
                 warn!(lost = lost + 1, "the ledger does not keep up; exchanges are not recorded");
             }
         }
+    }
+
+    /// The text of a record, whose targets are met before it can be written.
+    fn text_of(&self, settlement: &Settlement) -> Vec<u8> {
+        let targets = settlement.decided.as_ref().map_or(&[][..], |decided| &decided.targets);
+        let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        if shared.knows(targets) {
+            return text(settlement, &shared);
+        }
+        drop(shared);
+        // Under one lock, as what was written may be forgotten.
+        let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
+        shared.meet(targets);
+        text(settlement, &shared)
     }
 
     /// Waits until what was handed over before is written; false where that cannot be now. Blocks.
@@ -136,6 +154,13 @@ impl Ledger {
     }
 }
 
+fn text(settlement: &Settlement, shared: &Shared) -> Vec<u8> {
+    let mut text = Vec::with_capacity(RECORD_BYTES);
+    // Numbers, and keys that are texts; that does not fail.
+    let _ = serde_json::to_writer(&mut text, &Record::of(settlement, shared));
+    text
+}
+
 impl Drop for Ledger {
     fn drop(&mut self) {
         self.close();
@@ -147,12 +172,12 @@ struct Writer {
     limits: LedgerLimits,
     queue: Arc<Queue>,
     counters: Arc<Counters>,
-    shared: Shared,
-    /// The record that is just being written.
-    json: Vec<u8>,
+    shared: Arc<RwLock<Shared>>,
+    /// The block that is just being filled; empty between batches.
+    filling: Filling,
     since_purge: usize,
-    /// Bytes of records written since the log was brought into the file.
-    in_log: u64,
+    /// Records written since the log was brought into the file.
+    in_log: usize,
     is_failing: bool,
 }
 
@@ -166,7 +191,7 @@ impl Drop for Writer {
 
 impl Writer {
     fn run(&mut self) {
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         loop {
             let quiet = (self.in_log > 0).then_some(QUIET);
             match self.queue.take(&mut batch, self.limits.flush_every, quiet) {
@@ -176,7 +201,7 @@ impl Writer {
                     self.write(&batch);
                     self.queue.done(batch.len());
                     batch.clear();
-                    if self.in_log >= LOG_BYTES_MAX {
+                    if self.in_log >= LOG_RECORDS_MAX {
                         self.checkpoint();
                     }
                 }
@@ -194,12 +219,10 @@ impl Writer {
     }
 
     /// Writes a batch, again and again until that succeeds, or once more when the process ends.
-    fn write(&mut self, batch: &[Settlement]) {
+    fn write(&mut self, batch: &Batch) {
         let mut is_last = false;
         loop {
-            let committed = self.commit(batch);
-            self.shared.settle(committed.is_ok());
-            let error = match committed {
+            let error = match self.commit(batch) {
                 Ok(()) => {
                     self.counters.written.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     if std::mem::take(&mut self.is_failing) {
@@ -222,49 +245,41 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, batch: &[Settlement]) -> rusqlite::Result<()> {
+    fn commit(&mut self, batch: &Batch) -> rusqlite::Result<()> {
         // From the begin on, as another process may write to the file too.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let Head { mut seq, mut hash } = head(&transaction)?;
-        let find = "SELECT at_ms FROM exchanges WHERE seq = ?1";
-        let newest = transaction.query_row(find, [signed(seq)], |row| row.get::<_, Option<i64>>(0)).optional()?;
-        let mut before_ms = newest.flatten().map_or(0, unsigned);
         // The earliest of them, so that one of a clock that was ahead for a moment removes nothing.
-        let (mut now_ms, mut bytes) = (u64::MAX, 0);
+        let mut now_ms = u64::MAX;
         {
-            let mut insert =
-                transaction.prepare("INSERT INTO records (seq, record, hash, request_id) VALUES (?1, ?2, ?3, ?4)")?;
-            for settlement in batch {
-                if let Some(decided) = &settlement.decided {
-                    self.shared.meet(&decided.targets);
+            let (mut insert, filling) = (transaction.prepare(block::INSERT)?, &mut self.filling);
+            // What an earlier try has left.
+            *filling = Filling::default();
+            for (entry, text) in batch.records() {
+                let found_by = Some((entry.key, entry.at_ms));
+                if !filling.takes(found_by) {
+                    filling.insert(&mut insert, signed(seq))?;
                 }
-                let record = Record::of(settlement, &self.shared);
-                now_ms = now_ms.min(record.at_ms);
-                let has_turned = record.at_ms.saturating_add(TURN_MS) < before_ms;
-                before_ms = record.at_ms;
-                self.json.clear();
-                serde_json::to_writer(&mut self.json, &record).map_err(|error| unwritable(error.to_string()))?;
-                let json = std::str::from_utf8(&self.json).map_err(|error| unwritable(error.to_string()))?;
-                (seq, hash) = (seq + 1, hash.then(json.as_bytes()));
-                bytes += json.len() as u64;
-                insert.execute((signed(seq), json, hash.bytes(), &settlement.request_id))?;
-                if has_turned {
-                    transaction.execute("INSERT INTO turns (seq) VALUES (?1)", [signed(seq)])?;
-                }
+                (seq, hash) = (seq + 1, hash.then(text));
+                filling.push(text, hash, found_by);
+                now_ms = now_ms.min(entry.at_ms);
             }
+            filling.insert(&mut insert, signed(seq))?;
         }
-        self.shared.write(&transaction)?;
+        let shared = {
+            let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+            if shared.is_new() { Some(shared.write(&transaction)?) } else { None }
+        };
         self.since_purge += batch.len();
         if self.since_purge >= PURGE_EVERY {
             let is_more = purge(&transaction, &self.limits, now_ms)?;
             self.since_purge = if is_more { PURGE_EVERY } else { 0 };
         }
         transaction.commit()?;
-        self.in_log += bytes;
+        if let Some(profiles) = shared {
+            self.shared.write().unwrap_or_else(PoisonError::into_inner).written(profiles);
+        }
+        self.in_log += batch.len();
         Ok(())
     }
-}
-
-fn unwritable(reason: String) -> rusqlite::Error {
-    rusqlite::Error::ToSqlConversionFailure(reason.into())
 }

@@ -290,7 +290,8 @@ fn connect(path: &Path) -> Result<Connection, ResponseError> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch(PRAGMAS)?;
-    match sqlite::create(&mut connection, TABLES, &[&[FROM_1, TABLES].concat()], SCHEMA_VERSION)? {
+    let from_1: sqlite::Step = |transaction| transaction.execute_batch(&[FROM_1, TABLES].concat());
+    match sqlite::create(&mut connection, TABLES, &[from_1], SCHEMA_VERSION)? {
         SCHEMA_VERSION => Ok(connection),
         found => Err(ResponseError::Newer { found, known: SCHEMA_VERSION }),
     }

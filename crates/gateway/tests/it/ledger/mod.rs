@@ -145,18 +145,18 @@ async fn a_ledger_that_cannot_be_written_is_told_and_harms_only_where_it_is_dema
         assert_eq!(Reply::of(chat(&gateway, &hello())).await.status, 200);
         status_when(&gateway, "recorded", |status| status["ledger"]["written"] == json!(1)).await;
         // A table that is away stands for a disk that is full.
-        edit(gateway.home(), "ALTER TABLE records RENAME TO away");
+        edit(gateway.home(), "ALTER TABLE blocks RENAME TO away");
         assert_eq!(Reply::of(chat(&gateway, &hello())).await.status, 200, "it cannot be known before");
         let status = status_when(&gateway, "failing", |status| status["ledger"]["state"] == json!("failing")).await;
         assert_eq!((&status["ledger"]["required"], &status["ready"]), (&json!(is_required), &json!(!is_required)));
-        assert!(status["ledger"]["reason"].as_str().unwrap().contains("records"), "{status}");
+        assert!(status["ledger"]["reason"].as_str().unwrap().contains("blocks"), "{status}");
         gateway.wait_for_log("the ledger cannot be written").await;
         let reply = Reply::of(chat(&gateway, &hello())).await;
         match is_required {
             true => assert_eq!((reply.status, reply.error("code").as_str()), (503, "ledger_unavailable")),
             false => assert_eq!(reply.status, 200),
         }
-        edit(gateway.home(), "ALTER TABLE away RENAME TO records");
+        edit(gateway.home(), "ALTER TABLE away RENAME TO blocks");
         status_when(&gateway, "ready", |status| status["ledger"]["state"] == json!("ready")).await;
         assert_eq!(Reply::of(chat(&gateway, &hello())).await.status, 200);
         let written = |status: &Value| status["ledger"]["written"] == json!(4);
@@ -241,10 +241,11 @@ async fn commands_read_beside_a_gateway_and_without_one() {
     assert!(people.contains("10 came before cloud/c was configured"), "{people}");
     assert!(!people.contains("a week  "), "{people}");
 
-    edit(&home, "UPDATE records SET record = replace(record, 'answered', 'no_target') WHERE seq = 4");
+    let hash = "CAST(substr(hashes, 1, length(hashes) - 32) || zeroblob(32) AS BLOB)";
+    edit(&home, &format!("UPDATE blocks SET hashes = {hash} WHERE seq = 10"));
     let verify = tidegate(&home, &["ledger", "verify"]);
     assert_eq!(verify.status.code(), Some(1));
-    assert!(text(&verify).contains("record 4 was edited"), "{}", text(&verify));
+    assert!(text(&verify).contains("record 10 was edited"), "{}", text(&verify));
     drop((a, b));
 }
 

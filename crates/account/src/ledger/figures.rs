@@ -1,0 +1,46 @@
+//! What records are searched by and added up by, read without the rest of them.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::record::RecordedTokens;
+
+/// What [`Record`](super::Record) says under the same names, as far as it is wanted here.
+#[derive(Deserialize)]
+pub(super) struct Figures<'a> {
+    #[serde(borrow)]
+    pub(super) request_id: Cow<'a, str>,
+    pub(super) at_ms: u64,
+    #[serde(borrow)]
+    pub(super) kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) outcome: Cow<'a, str>,
+    pub(super) target: Option<String>,
+    pub(super) locality: Option<String>,
+    pub(super) route: Option<String>,
+    pub(super) duration_ms: f64,
+    pub(super) ttft_ms: Option<f64>,
+    pub(super) tokens: Option<RecordedTokens>,
+    #[serde(borrow)]
+    pub(super) cache: Cow<'a, str>,
+    pub(super) cost_usd: Option<f64>,
+    pub(super) cost_avoided_usd: Option<f64>,
+    #[serde(borrow)]
+    pub(super) attempts: Vec<AttemptFigures<'a>>,
+}
+
+/// Of an attempt.
+#[derive(Deserialize)]
+pub(super) struct AttemptFigures<'a> {
+    #[serde(borrow)]
+    pub(super) outcome: Cow<'a, str>,
+    pub(super) cost_usd: Option<f64>,
+}
+
+impl<'a> Figures<'a> {
+    /// `None` for what is no record any more.
+    pub(super) fn read(text: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+}
