@@ -13,7 +13,7 @@ mod sqlite;
 
 pub use metrics::{
     ComparisonResult, Metrics, MetricsError, OutboxResult, ShadowDifference, ShownEngine, ShownHealth, ShownNetwork,
-    ShownTraces, ShownWorker, SignalsOutcome, WORKER_STATES,
+    ShownTraces, ShownWorker, SignalsOutcome, TurnedAway, WORKER_STATES,
 };
 pub use settlement::{AttemptMade, CacheUse, Decided, ExchangeKind, RequestOutcome, Settlement, StageTimes, Tokens};
 

@@ -1,8 +1,10 @@
 //! One request on one connection: header within limits, path to handler, connection kept or closed.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use account::TurnedAway;
 use async_trait::async_trait;
 use http::{Method, StatusCode};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
@@ -58,6 +60,7 @@ impl App {
             Ok(Ok(false)) | Err(_) => return None,
             Ok(Err(_)) => {
                 session.set_keepalive(None);
+                self.turned_away(TurnedAway::Unreadable);
                 // Fails only for a caller that left.
                 let _ = reply::unreadable(session, &request_id(None)).await;
                 return None;
@@ -71,9 +74,16 @@ impl App {
         let target = header.uri.path_and_query().map_or(0, |target| target.as_str().len());
         if fields.sum::<usize>() + target > limits.header_bytes_max {
             session.set_keepalive(None);
+            self.turned_away(TurnedAway::HeaderTooLarge);
             reply::error(session, &request_id(None), &ApiError::header_too_large(limits.header_bytes_max)).await;
             return None;
         }
+        Some(())
+    }
+
+    async fn next_exchange(&self, session: &mut ServerSession) -> Option<()> {
+        self.next_request(session).await?;
+        self.answer(session).await;
         Some(())
     }
 
@@ -85,6 +95,7 @@ impl App {
         let header = session.req_header();
         let (path, method) = (header.uri.path().to_owned(), header.method.clone());
         if let Err(error) = intake::check_origin(&header.headers) {
+            self.turned_away(TurnedAway::ForeignOrigin);
             reply::error(session, &request_id, &error).await;
             return;
         }
@@ -109,12 +120,24 @@ impl App {
                 };
             }
             ("/v1/chat/completions" | "/v1/route" | "/v1/feedback", _) => {
-                reply::refuse_method(session, &request_id, &method, "POST").await
+                self.turned_away(TurnedAway::MethodNotAllowed);
+                reply::refuse_method(session, &request_id, &method, "POST").await;
             }
-            ("/v1/models", _) => reply::refuse_method(session, &request_id, &method, "GET").await,
+            ("/v1/models", _) => {
+                self.turned_away(TurnedAway::MethodNotAllowed);
+                reply::refuse_method(session, &request_id, &method, "GET").await;
+            }
             _ => {
+                self.turned_away(TurnedAway::NotFound);
                 reply::error(session, &request_id, &ApiError::not_found(&path)).await;
             }
+        }
+    }
+
+    /// Counts a request that does not become an exchange. Probes of the admin port are none.
+    fn turned_away(&self, reason: TurnedAway) {
+        if self.port == Port::Data {
+            self.gateway.metrics.turned_away(reason);
         }
     }
 
@@ -134,8 +157,17 @@ impl HttpServerApp for App {
         mut session: ServerSession,
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.next_request(&mut session).await?;
-        self.answer(&mut session).await;
+        let _served = self.gateway.serving();
+        {
+            // Pinned where it is made: it is large.
+            let exchange = pin!(self.next_exchange(&mut session));
+            // Where it is cut off it is dropped, and so settled. Nothing begins behind that.
+            tokio::select! {
+                biased;
+                () = self.gateway.is_cut_off() => return None,
+                answered = exchange => answered?,
+            }
+        }
         // A body that was refused unread is read away for a moment, so that the reply is not lost in a reset.
         if !session.is_body_done() {
             session.set_keepalive(None);

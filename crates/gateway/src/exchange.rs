@@ -231,6 +231,8 @@ async fn relay(
                 settling.end(RequestOutcome::CallerGone);
                 return None;
             }
+            // Where it is cut off, nothing else is said of it.
+            settling.end(RequestOutcome::Interrupted);
             let outcome = reply::stream(session, &mut relay, reading.as_mut(), remember).await;
             settling.streamed(&relay);
             if let Some(reading) = reading.filter(|_| outcome == RequestOutcome::Answered) {

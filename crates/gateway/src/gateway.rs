@@ -69,8 +69,23 @@ pub(crate) struct Gateway {
     pub showing_metrics: tokio::sync::Mutex<()>,
     /// Unix time of the start, in seconds; the `created` of every model.
     pub started_s: u64,
-    draining: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+    /// Held by everything that may be settled: what is left of them says whether all is.
+    sessions: Arc<()>,
 }
+
+/// How far a gateway is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// What runs may finish.
+    Draining,
+    /// Nothing may.
+    CutOff,
+}
+
+/// Held while something is served.
+pub(crate) struct Served(#[expect(dead_code, reason = "it is counted")] Arc<()>);
 
 impl Gateway {
     pub(crate) fn new(
@@ -105,7 +120,8 @@ impl Gateway {
             in_flight,
             showing_metrics: tokio::sync::Mutex::default(),
             started_s: now_s(),
-            draining: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Serving),
+            sessions: Arc::new(()),
         }
     }
 
@@ -131,16 +147,40 @@ impl Gateway {
 
     /// From now on not ready, and connections are closed after their request.
     pub(crate) fn drain(&self) {
-        self.draining.send_replace(true);
+        self.stage.send_replace(Stage::Draining);
+    }
+
+    /// From now on nothing is served: whatever is, is dropped, and so settled.
+    pub(crate) fn cut_off(&self) {
+        self.stage.send_replace(Stage::CutOff);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        *self.stage.borrow() != Stage::Serving
     }
 
     /// Resolves once the gateway drains.
     pub(crate) async fn drains(&self) {
+        self.comes_to(Stage::Draining).await;
+    }
+
+    /// Resolves once nothing is served any more.
+    pub(crate) async fn is_cut_off(&self) {
+        self.comes_to(Stage::CutOff).await;
+    }
+
+    async fn comes_to(&self, stage: Stage) {
         // Fails only when the sender is gone, which is a part of this.
-        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
+    }
+
+    /// To be held by who serves something, from before it begins until after it is settled.
+    pub(crate) fn serving(&self) -> Served {
+        Served(Arc::clone(&self.sessions))
+    }
+
+    /// Whether nobody serves anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.sessions) == 1
     }
 }

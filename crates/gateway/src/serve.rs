@@ -14,8 +14,10 @@ use crate::gateway::Gateway;
 use crate::listen::Listener;
 use crate::{outbox, policies};
 
-/// How often draining looks at the number of running requests.
+/// How often draining looks at what still runs.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
+/// How long it may take to drop what is cut off.
+const CUT_OFF_MAX: Duration = Duration::from_secs(2);
 
 /// Serves on the given ports until SIGTERM or SIGINT and stops within the grace period; a second signal stops at once.
 ///
@@ -57,6 +59,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
         _ = interrupt.recv() => warn!("second signal, requests are cut off"),
     }
     let _ = stop_admin.send(true);
+    settle_the_rest(&gateway).await;
     let workers = gateway.workers.all();
     join_all(workers.iter().map(|(_, worker)| worker.stop())).await;
     // What is written behind a queue. Fails only in a panic.
@@ -75,6 +78,19 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
     let _ = tokio::join!(write, export);
     info!("stopped");
     Ok(())
+}
+
+/// Cuts off what still runs and waits until it is settled, so that nothing is missing in what is written last.
+async fn settle_the_rest(gateway: &Gateway) {
+    gateway.cut_off();
+    let settled = async {
+        while !gateway.is_idle() {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    };
+    if tokio::time::timeout(CUT_OFF_MAX, settled).await.is_err() {
+        warn!(running = gateway.metrics.in_flight(), "requests do not end, and are not recorded");
+    }
 }
 
 /// SIGHUP loads the policies anew, whether or not their files seem to have changed.

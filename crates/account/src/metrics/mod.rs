@@ -21,6 +21,7 @@ mod row;
 mod signals;
 mod traces;
 mod traffic;
+mod turned_away;
 mod worker;
 
 use std::sync::{Arc, Mutex};
@@ -36,6 +37,7 @@ pub use reference::reference;
 pub use row::{Area, Kind, Label, NONE, OTHER, Row, Source, Unit, Values};
 pub use signals::SignalsOutcome;
 pub use traces::ShownTraces;
+pub use turned_away::TurnedAway;
 pub use worker::{ShownWorker, WORKER_STATES};
 
 use family::Registering;
@@ -44,6 +46,7 @@ use known::Known;
 /// Every metric there is.
 pub const TABLE: &[Area] = &[
     traffic::AREA,
+    turned_away::AREA,
     routing::AREA,
     policy::AREA,
     signals::AREA,
@@ -73,6 +76,7 @@ struct All {
     #[cfg(test)]
     names: Vec<&'static str>,
     traffic: traffic::Families,
+    turned_away: turned_away::Families,
     routing: routing::Families,
     policy: policy::Families,
     signals: signals::Families,
@@ -97,6 +101,7 @@ impl Metrics {
         let registering = Registering { registry: &registry, known: &known, names: Mutex::default() };
         let all = All {
             traffic: traffic::Families::register(&registering)?,
+            turned_away: turned_away::Families::register(&registering)?,
             routing: routing::Families::register(&registering)?,
             policy: policy::Families::register(&registering)?,
             signals: signals::Families::register(&registering)?,

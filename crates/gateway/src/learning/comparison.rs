@@ -147,7 +147,9 @@ impl Comparison {
         // An id of its own, which no caller knows and could rate.
         let (gateway, compared, request_id) =
             (Arc::clone(gateway), request_id.to_owned(), request_id::request_id(None));
+        let served = gateway.serving();
         tokio::spawn(async move {
+            let _served = served;
             let target = self.target.clone();
             let answer = tokio::time::timeout(ANSWER_TIME_MAX, self.answer(&gateway, &compared, &request_id));
             // A gateway that stops does not wait for it.

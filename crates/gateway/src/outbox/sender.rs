@@ -25,9 +25,18 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// How long an entry waits whose sending panicked.
 const PANIC_PAUSE: Duration = Duration::from_secs(60);
 
-/// Sends until the process ends; takes up nothing new once the gateway drains. Returns at once where there is no outbox.
+/// Sends until the gateway is cut off; takes up nothing new once it drains. Returns at once where there is no outbox.
 pub(crate) async fn run(gateway: Arc<Gateway>) {
     let Ok(outbox) = gateway.outbox.clone() else { return };
+    tokio::select! {
+        biased;
+        // What is being sent is dropped with its task; its entry is sent again by the next gateway.
+        () = gateway.is_cut_off() => {}
+        () = send_on(Arc::clone(&gateway), outbox) => {}
+    }
+}
+
+async fn send_on(gateway: Arc<Gateway>, outbox: Arc<Outbox>) {
     let mut changes = gateway.dispatcher.network().subscribe();
     let mut sender = Sender { gateway, outbox, sends: JoinSet::new(), names: HashMap::new(), could: HashMap::new() };
     loop {
@@ -67,7 +76,11 @@ impl Sender {
             let (keep, deleted) = oneshot::channel();
             self.outbox.running().insert(id, keep);
             let (gateway, outbox) = (Arc::clone(&self.gateway), Arc::clone(&self.outbox));
-            let task = self.sends.spawn(async move { send(&gateway, &outbox, id, deleted).await });
+            let served = gateway.serving();
+            let task = self.sends.spawn(async move {
+                let _served = served;
+                send(&gateway, &outbox, id, deleted).await
+            });
             self.names.insert(task.id(), (seq, id));
         }
     }

@@ -99,6 +99,7 @@ pub(crate) async fn share(
             if !is_begun && reply::begin_stream(session, &labels).await.is_err() {
                 return done_as(settling, RequestOutcome::CallerGone);
             }
+            settling.end(RequestOutcome::Interrupted);
             let outcome = stream(seat, session, settling, request, due, reading.as_mut(), remember).await;
             if let Some(reading) = reading.filter(|_| outcome == RequestOutcome::Answered) {
                 reading.judge_stream(&labels.request_id);

@@ -132,6 +132,37 @@ async fn a_request_that_is_no_http_is_400() {
 }
 
 #[tokio::test]
+async fn what_does_not_become_an_exchange_is_counted_by_why() {
+    let (upstream, gateway) = limited("header_bytes_max: 2048").await;
+    let client = http_client();
+    let mut raw = RawClient::connect(gateway.data_addr()).await;
+    raw.send("no http\r\n\r\n").await.unwrap();
+    assert_eq!(raw.read_reply().await.unwrap().status, 400);
+    for (request, status) in [
+        (chat(&gateway, &hello()).header("x-long", "y".repeat(3000)), 431),
+        (chat(&gateway, &hello()).header("origin", "https://elsewhere.example"), 400),
+        (client.get(gateway.url("/v1/nothing")), 404),
+        (client.delete(gateway.url("/v1/models")), 405),
+        (client.get(gateway.url("/v1/chat/completions")), 405),
+        (client.get(gateway.admin_url("/nothing")), 404),
+    ] {
+        assert_eq!(Reply::of(request).await.status, status);
+    }
+    for (reason, count) in [
+        ("unreadable", 1.0),
+        ("header_too_large", 1.0),
+        ("foreign_origin", 1.0),
+        ("not_found", 1.0),
+        ("method_not_allowed", 2.0),
+    ] {
+        let counted = gateway.metric("tidegate_turned_away_requests_total", &[("reason", reason)]).await;
+        assert_eq!(counted, Some(count), "{reason}");
+    }
+    assert_eq!(gateway.metric("tidegate_requests_total", &[]).await, None, "none of them is an exchange");
+    assert_eq!(upstream.connections_total(), 0);
+}
+
+#[tokio::test]
 async fn http2_with_prior_knowledge_works_streaming_and_not() {
     let (upstream, gateway) = limited("").await;
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
