@@ -184,18 +184,18 @@ def draw_states(of, source, x, y, w, h):
     lines = [line for line in lines if line[1]]
     if not lines:
         return [text(x + w / 2, y + h / 2, "never", 13, SOFT, "middle")]
-    left, above, width = x + 130, y + 40, w - 146
+    left, above, width = x + 150, y + 40, w - 166
     high = min(30, (h - 70) / len(lines))
     out = clock(source, (left, above, width, high * len(lines)))
     for place, (name_of, line) in enumerate(sorted(lines)):
         top = above + place * high
-        out.append(text(left - 8, top + high / 2 + 4, name_of if len(name_of) < 20 else name_of[:19] + "…", 10.5, SOFT, "end"))
+        out.append(text(left - 8, top + high / 2 + 4, name_of if len(name_of) < 24 else name_of[:23] + "…", 10.5, SOFT, "end"))
         out.append(f'<rect x="{left}" y="{top + 2:.1f}" width="{width}" height="{high - 4:.1f}" fill="{GRID}"/>')
         for at, value in line:
             if value > 0:
                 from_x = left + width * (at - source.start) / source.seconds
                 wide = min(width * source.step / source.seconds + 0.6, left + width - from_x)
-                out.append(f'<rect x="{from_x:.1f}" y="{top + 2:.1f}" width="{max(wide, 0.5):.1f}" height="{high - 4:.1f}" fill="{COLOURS[place % len(COLOURS)]}"/>')
+                out.append(f'<rect x="{from_x:.1f}" y="{top + 2:.1f}" width="{max(wide, 0.5):.1f}" height="{high - 4:.1f}" fill="{COLOURS[0]}"/>')
     return out
 
 

@@ -67,6 +67,9 @@ def over_range(metric, where=""):
 FAILED = 'outcome=~"no_target|targets_failed|interrupted|gateway_failed"'
 ANSWERED = 'outcome="answered"'
 REQUESTS = "tidegate_requests_total"
+CACHE = "tidegate_cache_requests_total"
+LEDGER = "tidegate_ledger_records_total"
+TRACES = "tidegate_trace_exchanges_total"
 
 OVERVIEW = ("overview", "Tidegate: overview", "Traffic, success, times, where answers come from and what they cost.", [
     ("Now", [
@@ -83,7 +86,8 @@ OVERVIEW = ("overview", "Tidegate: overview", "Traffic, success, times, where an
     ("Traffic", [
         lines("Requests by outcome", "reqps", (rate(REQUESTS, by="outcome"), "{{outcome}}"), stack=True),
         lines("Requests by target", "reqps", (rate(REQUESTS, by="target"), "{{target}}"), stack=True),
-        lines("Errors to callers", "reqps", (rate("tidegate_refusals_total", by="reason"), "{{reason}}"), stack=True),
+        lines("Errors to callers", "reqps", (rate("tidegate_refusals_total", by="reason"), "{{reason}}"),
+              (rate("tidegate_turned_away_requests_total", by="reason"), "turned away: {{reason}}"), stack=True, about="Turned away: before they were exchanges, so that no other panel has them."),
         lines("Attempts that failed", "reqps", (rate("tidegate_attempts_total", 'outcome!~"answered|caller_gone|hedge_lost"', "target, outcome"), "{{target}} {{outcome}}")),
         lines("Failovers", "reqps", (rate("tidegate_failovers_total", by="target, outcome"), "{{target}} {{outcome}}")),
         lines("Hedges, by how they ended", "reqps", (rate("tidegate_hedges_total", by="outcome"), "{{outcome}}"), about="answered: won; hedge_lost: the first one was faster."),
@@ -104,13 +108,27 @@ OVERVIEW = ("overview", "Tidegate: overview", "Traffic, success, times, where an
         lines("Cost avoided an hour", "currencyUSD", (f"3600 * {rate('tidegate_cost_avoided_usd_total', by='target')}", "{{target}}"), stack=True, width=6),
     ]),
     ("Response cache", [
-        lines("Requests", "reqps", (rate("tidegate_cache_requests_total", by="result"), "{{result}}"), stack=True, about="Of routes whose answers may be given again; coalesced: shared with one that was waited for."),
+        lines("Requests", "reqps", (rate(CACHE, by="result"), "{{result}}"), stack=True, about="Of routes whose answers may be given again; coalesced: shared with one that was waited for."),
+        lines("Answered without a target of their own", "percentunit", (share(rate(CACHE, 'result=~"hit|coalesced"'), rate(CACHE)), "share"), most=1, about="Hits and shared answers, of those requests."),
+        lines("Callers that share a new answer", "short", (f"sum({series('tidegate_cache_sharing_callers')})", "now")),
+        lines("Answers stored and let go", "ops", (rate("tidegate_cache_stored_total"), "stored"), (rate("tidegate_cache_evictions_total", by="reason"), "let go, {{reason}}"),
+              (rate("tidegate_cache_disk_writes_total", by="result"), "disk, {{result}}")),
         lines("Answers kept", "short", (f"sum({series('tidegate_cache_entries')})", "in memory")),
         lines("Answers kept, bytes", "bytes", (f"sum({series('tidegate_cache_bytes')})", "in memory")),
     ]),
     ("Ledger", [
-        lines("Ledger, records by what became of them", "short", (rate("tidegate_ledger_records_total", by="result"), "{{result}}")),
-        lines("Ledger, lag", "s", (f"max by (instance) ({series('tidegate_ledger_lag_seconds')})", "{{instance}}"), about="Age of the oldest record that is not on disk yet."),
+        lines("Records written", "ops", (rate(LEDGER, 'result="written"'), "written"), width=6),
+        lines("Records lost", "ops", (rate(LEDGER, 'result!="written"', "result"), "{{result}}"), width=6, about="overflowed: the queue was full; failed: not written by the end of the process. Anything but 0 has an alert."),
+        lines("Records waiting", "short", (f"sum({series('tidegate_ledger_waiting_records')})", "waiting"), width=6, about="Settled and not on disk yet."),
+        lines("Lag", "s", (f"max by (instance) ({series('tidegate_ledger_lag_seconds')})", "{{instance}}"), width=6, about="Age of the oldest record that is not on disk yet."),
+    ]),
+    ("Traces", [
+        lines("Exchanges exported", "ops", (rate(TRACES, 'result="exported"'), "exported"), width=6, about="Only where traces are on."),
+        lines("Exchanges dropped", "ops", (rate(TRACES, 'result!="exported"', "result"), "{{result}}"), (rate("tidegate_trace_rejected_spans_total"), "spans rejected"), width=6,
+              about="overflowed: the queue was full; failed: the collector did not take them; rejected: spans that it says it did not keep. Nobody waits for any of it."),
+        lines("Exchanges waiting", "short", (f"sum({series('tidegate_trace_waiting_exchanges')})", "waiting"), width=6),
+        states("Ledger and collector are there", (f"min({series('tidegate_ledger_up')})", "ledger"), (f"min({series('tidegate_trace_export_up')})", "collector"), width=6,
+               about="Whether each ledger can be written, and whether the collector took the last traces of each gateway."),
     ]),
     ("Network and targets", [
         states("Network", (f"max by (state) ({series('tidegate_connectivity_state')})", "{{state}}"), about="As far as cloud targets are concerned."),
@@ -157,8 +175,13 @@ ROUTING = ("routing-privacy", "Tidegate: routing and privacy", "Which rules fire
         lines("Placement rules that applied", "reqps", (rate("tidegate_rule_matches_total", 'kind="placement"', "rule"), "{{rule}}")),
         lines("Targets left out, by why", "short", (rate("tidegate_target_drops_total", by="reason"), "{{reason}}"), stack=True),
         lines("Targets left out, by target", "short", (rate("tidegate_target_drops_total", by="target"), "{{target}}")),
-        lines("Requests kept for later", "short", (f"sum by (state) ({series('tidegate_outbox_entries')})", "{{state}}")),
+        lines("Time to look into requests", "s", (quantile(0.5, "tidegate_signals_duration_seconds"), "median"), (quantile(0.99, "tidegate_signals_duration_seconds"), "99 %"), about="Scan and classifier, waiting for a processor included."),
         lines("Time to decide", "s", (quantile(0.5, "tidegate_route_duration_seconds", "stage"), "median {{stage}}"), (quantile(0.99, "tidegate_route_duration_seconds", "stage"), "99 % {{stage}}")),
+    ]),
+    ("Outbox", [
+        lines("Requests kept for later", "short", (f"sum by (state) ({series('tidegate_outbox_entries')})", "{{state}}")),
+        lines("What became of them", "ops", (rate("tidegate_outbox_results_total", by="result"), "{{result}}")),
+        lines("Age of the oldest", "s", (f"max by (instance) ({series('tidegate_outbox_oldest_age_seconds')})", "{{instance}}"), about="Of those that are not finished."),
     ]),
     ("Privacy", [
         lines("Where requests may go, by class", "reqps", (rate("tidegate_placements_total", by="privacy, allowed"), "{{privacy}}: {{allowed}}"), stack=True),

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the pictures of dashboards/img: a real gateway with the real engine, two clouds that are scripted here, a real Prometheus, and callers for some
-minutes with failures, an outage and a worker that is killed.
+"""Makes the pictures of dashboards/img: a real gateway with the real engine, two clouds and a collector of traces that are scripted here, a real Prometheus,
+and callers for some minutes with failures, an outage (also of the collector) and a worker that is killed.
 
 usage: run.py TIDEGATE [SECONDS]
 
@@ -36,6 +36,8 @@ placement:
     allow: {localities: [device]}
 routes:
   - {id: hedged, when: '"urgent" in request.tags', objective: in_order, candidates: ['cloud/*'], limits: {hedge_after_ms: 400}}
+  - {id: again, when: '"again" in request.tags', objective: in_order, candidates: ['cloud/*', 'local/*'], cache: {ttl_s: 20}}
+  - {id: later, when: '"later" in request.tags', objective: in_order, candidates: ['cloud/*']}
   - {id: bought, when: '"quality" in request.tags', objective: in_order, candidates: ['cloud/*', 'local/*']}
   - {id: here, objective: in_order, candidates: ['local/*', 'cloud/*']}
 """
@@ -52,22 +54,66 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Cloud:
+class Server(http.server.ThreadingHTTPServer):
+    # A caller that leaves is part of the run.
+    handle_error = lambda *_: None
+    daemon_threads = True
+
+
+class Service:
+    """A server on a port of its own that can be away for a while."""
+
+    def __init__(self):
+        self.port, self.server = free_port(), None
+
+    def open(self):
+        self.server = Server(("127.0.0.1", self.port), self.handler())
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def whole(self, status, body, **headers):
+        self.send_response(status)
+        for name, value in ({"content-type": "application/json", "content-length": str(len(body))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Collector(Service):
+    """Takes every trace."""
+
+    def handler(self):
+        class Traces(Handler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                # Closed, so that none is taken over a connection that is older than an outage.
+                self.whole(200, b"", **{"content-type": "application/x-protobuf", "connection": "close"})
+
+        return Traces
+
+
+class Cloud(Service):
     """A model in the cloud: answers in the form of OpenAI, fails by `failing`, is slow to begin by `slow`."""
 
     def __init__(self, tokens_per_s, first_s):
-        self.tokens_per_s, self.first_s, self.failing, self.slow, self.port = tokens_per_s, first_s, 0.0, 0.0, free_port()
-        self.random, self.server = random.Random(self.port), None
+        super().__init__()
+        self.tokens_per_s, self.first_s, self.failing, self.slow = tokens_per_s, first_s, 0.0, 0.0
+        self.random = random.Random(self.port)
 
-    def open(self):
+    def handler(self):
         cloud = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
+        class Answers(Handler):
             def do_HEAD(self):
                 self.send_response(200)
                 self.send_header("content-length", "0")
@@ -76,7 +122,7 @@ class Cloud:
             def do_POST(self):
                 asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 if cloud.random.random() < cloud.failing:
-                    return self.whole(502, {"error": {"message": "overloaded", "type": "server_error"}})
+                    return self.whole(502, json.dumps({"error": {"message": "overloaded", "type": "server_error"}}).encode())
                 time.sleep(cloud.first_s * (0.6 + cloud.random.random()) + (1.2 if cloud.random.random() < cloud.slow else 0))
                 words = cloud.random.choices("the tide turns at seven and the boats come home with it".split(), k=cloud.random.randint(12, 60))
                 prompt = len(json.dumps(asked["messages"])) // 4
@@ -85,7 +131,8 @@ class Cloud:
                 if not asked.get("stream"):
                     time.sleep(len(words) / cloud.tokens_per_s)
                     message = {"role": "assistant", "content": " ".join(words)}
-                    return self.whole(200, base | {"object": "chat.completion", "usage": usage, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+                    body = base | {"object": "chat.completion", "usage": usage, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+                    return self.whole(200, json.dumps(body).encode())
                 self.send_response(200)
                 self.send_header("content-type", "text/event-stream")
                 self.send_header("connection", "close")
@@ -103,25 +150,7 @@ class Cloud:
                 self.wfile.write(b"data: " + json.dumps(data).encode() + b"\n\n")
                 self.wfile.flush()
 
-            def whole(self, status, body):
-                body = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        class Server(http.server.ThreadingHTTPServer):
-            # A caller that leaves is part of the run.
-            handle_error = lambda *_: None
-            daemon_threads = True
-
-        self.server = Server(("127.0.0.1", self.port), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        return Answers
 
 
 def caller(number, address, is_over):
@@ -137,7 +166,9 @@ def caller(number, address, is_over):
         headers = {"content-type": "application/json"}
         tag, kind = chance.random(), chance.random()
         if tag < 0.45:
-            headers["x-tidegate-tags"] = "urgent" if tag < 0.15 else "quality"
+            headers["x-tidegate-tags"] = "urgent" if tag < 0.2 else "quality"
+        elif tag < 0.53:
+            headers |= {"x-tidegate-tags": "later", "prefer": "respond-async"}
         if kind < 0.2:
             headers["x-tidegate-privacy"] = "confidential" if kind < 0.1 else "internal"
         try:
@@ -152,6 +183,28 @@ def caller(number, address, is_over):
         except (OSError, http.client.HTTPException):
             pass
         is_over.wait(chance.uniform(0.2, 1.6))
+
+
+def chorus(address, is_over):
+    """Asks a question that has been asked before, several at once every few seconds; each has the same answer."""
+    chance = random.Random(0)
+    while not is_over.wait(chance.uniform(1.5, 3.5)):
+        body = {"model": "auto", "stream": True, "temperature": 0, "max_tokens": 40, "messages": [{"role": "user", "content": f"Table {chance.randint(1, 8)} of the harbour, please."}]}
+
+        def ask():
+            try:
+                connection = http.client.HTTPConnection(*address, timeout=60)
+                connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json", "x-tidegate-tags": "again"})
+                connection.getresponse().read()
+                connection.close()
+            except (OSError, http.client.HTTPException):
+                pass
+
+        voices = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in voices:
+            thread.start()
+        for thread in voices:
+            thread.join()
 
 
 def until(what, ready, seconds=60):
@@ -178,6 +231,7 @@ def main():
     paths = {name: subprocess.run([tidegate, "artifacts", "install", name], check=True, capture_output=True, text=True).stdout.split(": ", 1)[1].rsplit(" (", 1)[0]
              for name in ["llama-server", "smollm2-135m-instruct", "onnxruntime"]}
     clouds = {"a": Cloud(70, 0.25), "b": Cloud(40, 0.4)}
+    away = [*clouds.values(), Collector()]
     ports = {"data": free_port(), "admin": free_port(), "prometheus": free_port()}
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -194,6 +248,8 @@ policy: {{file: policy.yaml, shadow: shadow.yaml}}
 engine: {{path: '{paths["llama-server"]}'}}
 onnxruntime: {{path: '{paths["onnxruntime"]}'}}
 network: {{probe: {{idle_ms: 5000}}}}
+cache: {{persist: true}}
+traces: {{enabled: true, endpoint: 'http://127.0.0.1:{away[-1].port}'}}
 targets:
   - {{id: local/smollm2, provider: llama_cpp, model_path: '{paths["smollm2-135m-instruct"]}', context_tokens: 2048, slots: 2}}
 {targets}""")
@@ -201,8 +257,8 @@ targets:
 rule_files: ['{FOLDER.resolve()}/recording.yml', '{FOLDER.resolve()}/alerts.yml']
 scrape_configs: [{{job_name: tidegate, static_configs: [{{targets: ['127.0.0.1:{ports["admin"]}']}}]}}]
 """)
-        for cloud in clouds.values():
-            cloud.open()
+        for service in away:
+            service.open()
         gateway = subprocess.Popen([tidegate, "up", "--config", folder / "tidegate.yaml"], env=os.environ | {"TIDEGATE_HOME": str(folder / "home")},
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         scraping = subprocess.Popen([f"{prometheus}/prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
@@ -212,22 +268,24 @@ scrape_configs: [{{job_name: tidegate, static_configs: [{{targets: ['127.0.0.1:{
             until("the gateway", lambda: urllib.request.urlopen(f"http://127.0.0.1:{ports['admin']}/healthz").status == 200)
             until("Prometheus", lambda: urllib.request.urlopen(f"{url}/-/ready").status == 200)
             is_over, began = threading.Event(), time.time()
-            callers = [threading.Thread(target=caller, args=(number, ("127.0.0.1", ports["data"]), is_over)) for number in range(CALLERS)]
+            address = ("127.0.0.1", ports["data"])
+            callers = [threading.Thread(target=caller, args=(number, address, is_over)) for number in range(CALLERS)]
+            callers.append(threading.Thread(target=chorus, args=(address, is_over)))
             for thread in callers:
                 thread.start()
             for (share, part), (until_share, _) in zip(PARTS, PARTS[1:] + [(1.0, "")]):
-                clouds["a"].failing, clouds["a"].slow = (0.4, 0.4) if part == "failing" else (0.0, 0.05)
+                clouds["a"].failing, clouds["a"].slow = (0.7, 0.5) if part == "failing" else (0.0, 0.15)
                 if part == "outage":
-                    for cloud in clouds.values():
-                        cloud.close()
+                    for service in away:
+                        service.close()
                 if part == "crash":
                     for child in children(gateway.pid):
                         os.kill(child, signal.SIGKILL)
                 print(f"{share:4.0%} {part}", flush=True)
                 time.sleep(max(0.0, began + until_share * seconds - time.time()))
                 if part == "outage":
-                    for cloud in clouds.values():
-                        cloud.open()
+                    for service in away:
+                        service.open()
             subprocess.run([sys.executable, FOLDER / "draw.py", url, str(int(time.time() - began))], check=True)
             is_over.set()
             for thread in callers:

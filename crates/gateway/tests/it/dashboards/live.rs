@@ -12,6 +12,7 @@ use testkit::{Behaviour, Gateway, PATIENCE, ScriptedUpstream, http_client};
 use super::{filled, of_dashboards, rules};
 use crate::real_engine::installed;
 use crate::support::{BARE, Reply, chat, hello};
+use crate::traces::{collector, traces};
 
 /// What `scripts/prometheus.sh` prints; `scripts/test.sh` sets it.
 const FOLDER: &str = "TIDEGATE_TEST_PROMETHEUS";
@@ -31,6 +32,7 @@ placement:
 routes:
   - {id: hedged, when: '"hedged" in request.tags', objective: in_order, candidates: ['cloud/a', 'cloud/b'], limits: {hedge_after_ms: 30}}
   - {id: bought, when: '"cloud" in request.tags', objective: in_order, candidates: ['cloud/a', 'cloud/b'], limits: {}}
+  - {id: again, when: '"again" in request.tags', objective: in_order, candidates: ['cloud/a', 'cloud/b'], cache: {ttl_s: 60}}
   - {id: here, objective: in_order, candidates: ['local/*', 'cloud/*']}
 "#;
 const SHADOW: &str = "version: 1\nroutes: [{id: all, objective: in_order, candidates: ['cloud/*']}]\n";
@@ -135,16 +137,17 @@ impl Prometheus {
     }
 }
 
-/// Two clouds and the real engine.
+/// Two clouds, the real engine and a collector of traces.
 struct Setting {
     a: ScriptedUpstream,
     b: ScriptedUpstream,
     gateway: Gateway,
+    _collector: ScriptedUpstream,
     _folder: tempfile::TempDir,
 }
 
 async fn setting() -> Setting {
-    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let (a, b, collector) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await, collector().await);
     let folder = tempfile::tempdir().unwrap();
     let (policy, shadow) = (folder.path().join("policy.yaml"), folder.path().join("shadow.yaml"));
     std::fs::write(&policy, POLICY).unwrap();
@@ -152,7 +155,8 @@ async fn setting() -> Setting {
     let (engine, model, runtime) =
         (installed("llama-server"), installed("smollm2-135m-instruct"), installed("onnxruntime"));
     let mut config = format!(
-        "{BARE}network: {{probe: {{enabled: false}}}}\nhedging: {{max_share: 1.0, max_usd_per_hour: 100}}\nengine: {{path: '{engine}'}}\nonnxruntime: {{path: '{runtime}'}}\nclassifier: {{deadline_ms: 10000}}\ndefaults: {{privacy: public}}\npolicy: {{file: '{}', shadow: '{}'}}\ntargets:\n  - {{id: local/m, provider: llama_cpp, model_path: '{model}', context_tokens: 2048, slots: 2, threads: 1}}\n",
+        "{BARE}{}network: {{probe: {{enabled: false}}}}\nhedging: {{max_share: 1.0, max_usd_per_hour: 100}}\nengine: {{path: '{engine}'}}\nonnxruntime: {{path: '{runtime}'}}\nclassifier: {{deadline_ms: 10000}}\ndefaults: {{privacy: public}}\npolicy: {{file: '{}', shadow: '{}'}}\ntargets:\n  - {{id: local/m, provider: llama_cpp, model_path: '{model}', context_tokens: 2048, slots: 2, threads: 1}}\n",
+        traces(&collector, ""),
         policy.display(),
         shadow.display()
     );
@@ -163,7 +167,7 @@ async fn setting() -> Setting {
         );
     }
     let gateway = Gateway::start(&config).await;
-    Setting { a, b, gateway, _folder: folder }
+    Setting { a, b, gateway, _collector: collector, _folder: folder }
 }
 
 impl Setting {
@@ -190,6 +194,9 @@ impl Setting {
         asked(say("Nobody?", "cloud", false)).await;
         self.a.script([Behaviour::SlowFirstToken]);
         asked(say("Who is first?", "hedged", true)).await;
+        // The second has the answer of the first.
+        asked(say("What is a tide table?", "again", false)).await;
+        asked(say("What is a tide table?", "again", true)).await;
         // What is no request, and a caller that leaves.
         asked(json!({"model": "auto"})).await;
         let mut story = say("Tell me a long story of the sea.", "", true);

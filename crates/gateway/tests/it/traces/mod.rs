@@ -23,7 +23,7 @@ const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT_ID: &str = "b7ad6b7169203331";
 
 /// A collector that takes everything.
-async fn collector() -> ScriptedUpstream {
+pub(crate) async fn collector() -> ScriptedUpstream {
     let collector = ScriptedUpstream::start().await;
     collector.set_default(taken());
     collector
@@ -35,7 +35,7 @@ fn taken() -> Behaviour {
 }
 
 /// The key `traces`: exported to `collector` at once, and `more`.
-fn traces(collector: &ScriptedUpstream, more: &str) -> String {
+pub(crate) fn traces(collector: &ScriptedUpstream, more: &str) -> String {
     format!("traces: {{enabled: true, endpoint: 'http://{}', flush_ms: 1{more}}}\n", collector.addr())
 }
 
