@@ -50,6 +50,12 @@ fn what_compose_mounts_is_there_and_is_where_it_is_read() {
             assert!(port.starts_with("127.0.0.1:"), "{service}: {port} is open to others");
         }
     }
+    for service in ["prometheus", "grafana"] {
+        let image = text(at(&compose, &["services", service, "image"]));
+        let (name, digest) = image.split_once("@sha256:").unwrap();
+        assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{image}");
+        assert!(name.rsplit_once(':').is_some_and(|(_, tag)| tag.contains('.')), "{image} says no version");
+    }
     let is_mounted = |path: &str| mounted.iter().any(|(at, _)| at == path);
     let context = deploy.join(text(at(&compose, &["services", "tidegate", "build", "context"])));
     let dockerfile = context.join(text(at(&compose, &["services", "tidegate", "build", "dockerfile"])));
