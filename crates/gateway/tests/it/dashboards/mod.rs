@@ -191,6 +191,28 @@ fn every_alert_has_its_page_and_every_dashboard_is_made_of_its_source() {
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
 }
 
+/// The commands of a text: in back quotes, or a line of a block.
+fn commands(text: &str) -> Vec<Vec<&str>> {
+    let inline = text.split('`').skip(1).step_by(2);
+    let lines = text.split("```sh\n").skip(1).filter_map(|block| block.split("```").next()).flat_map(str::lines);
+    let own = inline.chain(lines).filter(|command| command.starts_with("tidegate ") && !command.contains('\n'));
+    own.map(|command| command.split('#').next().unwrap_or_default().split_whitespace().skip(1).collect()).collect()
+}
+
+#[test]
+fn the_binary_knows_every_command_of_the_runbook() {
+    let text = std::fs::read_to_string(root().join("docs/runbook.md")).unwrap();
+    let found = commands(&text);
+    assert!(found.len() > 10, "{found:?}");
+    for arguments in found {
+        // Read up to there, and not run.
+        let output = Command::new(testkit::bin("tidegate")).args(&arguments).arg("--help").output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = "`tidegate a` b\n```sh\ntidegate c --d e  # f\nls\n```\n`g`";
+    assert_eq!(commands(text), [vec!["a"], vec!["c", "--d", "e"]]);
+}
+
 #[test]
 fn dashboards_can_be_imported() {
     let mut uids = Vec::new();
