@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use account::TurnedAway;
 use async_trait::async_trait;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use tokio::time::timeout;
 use wire::{ApiError, ModelList};
@@ -19,6 +21,9 @@ use crate::{admin, exchange, intake, learning, outbox, receipts, reply, route};
 
 /// How much longer than a body may take a single read may take.
 const READ_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
+/// How much longer than the limit the headers of an HTTP/2 request may be, as that counts them (32 bytes for each field), before they are answered by its
+/// implementation and not here.
+const H2_HEADER_SLACK_BYTES: u32 = 16 << 10;
 /// The address of one model; ids hold slashes.
 const ONE_MODEL_PREFIX: &str = "/v1/models/";
 
@@ -58,6 +63,7 @@ impl App {
         match timeout(limits.keepalive_timeout + limits.header_timeout, session.read_request()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) | Err(_) => return None,
+            Ok(Err(error)) if intake::has_left(&error) => return None,
             Ok(Err(_)) => {
                 session.set_keepalive(None);
                 self.turned_away(TurnedAway::Unreadable);
@@ -70,9 +76,16 @@ impl App {
             session.set_keepalive(None);
         }
         let header = session.req_header();
+        let is_framed_twice =
+            header.headers.contains_key(TRANSFER_ENCODING) && header.headers.contains_key(CONTENT_LENGTH);
         let fields = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let target = header.uri.path_and_query().map_or(0, |target| target.as_str().len());
-        if fields.sum::<usize>() + target > limits.header_bytes_max {
+        let header_bytes = fields.sum::<usize>() + target;
+        if is_framed_twice {
+            // Whoever is in front may have read another request (RFC 9112, section 6.1).
+            session.set_keepalive(None);
+        }
+        if header_bytes > limits.header_bytes_max {
             session.set_keepalive(None);
             self.turned_away(TurnedAway::HeaderTooLarge);
             reply::error(session, &request_id(None), &ApiError::header_too_large(limits.header_bytes_max)).await;
@@ -176,6 +189,13 @@ impl HttpServerApp for App {
         let settings = HttpPersistentSettings::for_session(&session);
         let reusable = session.finish().await.ok()??;
         Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        let header_bytes_max = u32::try_from(self.gateway.config.limits.header_bytes_max).unwrap_or(u32::MAX);
+        options.max_header_list_size(header_bytes_max.saturating_add(H2_HEADER_SLACK_BYTES));
+        Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -4,43 +4,65 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT, ORIGIN};
 use http::uri::Authority;
+use pingora_core::ErrorType;
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::timeout;
 use wire::ApiError;
 
 use crate::config::Limits;
 
-/// Reads the whole body; `None` when the caller left before its end.
+/// Reads the whole body; `None` when the caller left before its end. Where it could not be read to its end, nothing else is read from the connection.
 ///
 /// # Errors
-/// 413 past the limit, 408 past the time.
+/// 413 past the limit, 408 past the time, 400 where its chunks are none.
 pub(crate) async fn read_body(session: &mut ServerSession, limits: &Limits) -> Result<Option<Bytes>, Box<ApiError>> {
     let declared = session.get_header(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let too_large = || Box::new(ApiError::body_too_large(limits.body_bytes_max));
     let declared = usize::try_from(declared.unwrap_or(0)).unwrap_or(usize::MAX);
     if declared > limits.body_bytes_max {
-        return Err(too_large());
+        return Err(Box::new(ApiError::body_too_large(limits.body_bytes_max)));
     }
     if session.get_header_bytes(EXPECT).eq_ignore_ascii_case(b"100-continue")
         && session.write_continue_response().await.is_err()
     {
         return Ok(None);
     }
-    let read = async {
-        // The declared length is the caller's claim: memory is taken as bytes arrive.
-        let mut body = BytesMut::with_capacity(declared.min(64 << 10));
-        loop {
-            match session.read_request_body().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > limits.body_bytes_max => return Err(too_large()),
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(Some(body.freeze())),
-                Err(_) => return Ok(None),
+    let read = timeout(limits.body_timeout, read_to_end(session, declared, limits));
+    let read = read.await.unwrap_or_else(|_| Err(Box::new(ApiError::body_timeout(limits.body_timeout))));
+    if !matches!(read, Ok(Some(_))) {
+        session.set_keepalive(None);
+    }
+    read
+}
+
+async fn read_to_end(
+    session: &mut ServerSession,
+    declared: usize,
+    limits: &Limits,
+) -> Result<Option<Bytes>, Box<ApiError>> {
+    // The declared length is the caller's claim: memory is taken as bytes arrive.
+    let mut body = BytesMut::with_capacity(declared.min(64 << 10));
+    loop {
+        match session.read_request_body().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limits.body_bytes_max => {
+                return Err(Box::new(ApiError::body_too_large(limits.body_bytes_max)));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(Some(body.freeze())),
+            Err(error) if has_left(&error) => return Ok(None),
+            Err(_) => {
+                let message = "the chunks of the body are not as they have to be (RFC 9112, section 7.1)";
+                return Err(Box::new(ApiError::invalid_value("body", message)));
             }
         }
-    };
-    timeout(limits.body_timeout, read)
-        .await
-        .unwrap_or_else(|_| Err(Box::new(ApiError::body_timeout(limits.body_timeout))))
+    }
+}
+
+/// Whether reading failed because nothing more comes, and not because of what came.
+pub(crate) fn has_left(error: &pingora_core::Error) -> bool {
+    matches!(
+        error.etype(),
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::ReadTimedout | ErrorType::H2Error
+    )
 }
 
 /// Refuses requests that a web page of elsewhere makes a browser send: a page may reach a loopback port, and its browser

@@ -179,7 +179,7 @@ async fn a_caller_that_gives_no_window_is_let_go_after_the_write_timeout() {
     // Others on the same connection are read.
     upstream.set_default(Behaviour::SetText);
     let mut other = connection.post("other", &hello()).await;
-    other.first_piece().await;
+    drop(other.first_piece().await);
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_reset_frees_the_slot_of_a_worker_and_the_place_in_its_queue() {
     };
     let mut connection = Connection::open(&gateway).await;
     let mut holds = connection.post("holds", &hello_stream()).await;
-    holds.first_piece().await;
+    let _answer = holds.first_piece().await;
     let waits = [connection.post("waits", &hello_stream()).await, connection.post("waits-whole", &hello()).await];
     becomes("tidegate_worker_queue_depth", 2.0).await;
     waits.into_iter().for_each(Stream::reset);
@@ -209,7 +209,7 @@ async fn a_reset_frees_the_slot_of_a_worker_and_the_place_in_its_queue() {
     becomes("tidegate_worker_slots_busy", 0.0).await;
     assert_eq!(recorded(&gateway).await, are_gone(["holds", "waits", "waits-whole"]));
     // The slot is there for the next one.
-    connection.post("next", &hello_stream()).await.first_piece().await;
+    drop(connection.post("next", &hello_stream()).await.first_piece().await);
 }
 
 #[tokio::test]
@@ -241,6 +241,28 @@ async fn a_reset_takes_nothing_from_others_who_share_the_answer() {
     let expected = [("leads", "caller_gone"), ("follows", "caller_gone"), ("stays", "answered"), ("http1", "answered")];
     assert_eq!(recorded(&gateway).await, expected.map(|(id, how)| (id.to_owned(), how.to_owned())).into());
     assert_eq!(gateway.metric("tidegate_attempts_total", &[]).await, Some(1.0), "accounted for by one of them");
+}
+
+/// Asks with a header of so many bytes; the status.
+async fn with_header(gateway: &Gateway, bytes: usize) -> u16 {
+    let mut connection = Connection::open(gateway).await;
+    let request = http::Request::get("http://t/v1/models").header("x-long", "y".repeat(bytes)).body(()).unwrap();
+    std::future::poll_fn(|cx| connection.send.poll_ready(cx)).await.unwrap();
+    let (response, _) = connection.send.send_request(request, true).unwrap();
+    response.await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn the_limit_of_headers_is_that_of_the_configuration() {
+    let upstream = ScriptedUpstream::start().await;
+    for header_bytes_max in [2048, 200_000] {
+        let limits = format!("limits: {{header_bytes_max: {header_bytes_max}}}");
+        let gateway = Gateway::start(&cloud_config(&[&upstream], &limits)).await;
+        assert_eq!(with_header(&gateway, header_bytes_max - 500).await, 200, "of {header_bytes_max}");
+        assert_eq!(with_header(&gateway, header_bytes_max).await, 431, "of {header_bytes_max}");
+        let counted = gateway.metric("tidegate_turned_away_requests_total", &[("reason", "header_too_large")]).await;
+        assert_eq!(counted, Some(1.0), "of {header_bytes_max}");
+    }
 }
 
 #[tokio::test]

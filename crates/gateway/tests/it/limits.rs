@@ -132,12 +132,39 @@ async fn a_request_that_is_no_http_is_400() {
 }
 
 #[tokio::test]
+async fn nothing_is_read_behind_a_body_whose_end_is_not_sure() {
+    let (upstream, gateway) = limited("").await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n";
+    let next = "GET /v1/models HTTP/1.1\r\nhost: t\r\n\r\n";
+    // Chunks that are none: told, and the end.
+    let mut client = RawClient::connect(gateway.data_addr()).await;
+    client.send(format!("{head}\r\nzz\r\n{next}")).await.unwrap();
+    let reply = client.read_reply().await.unwrap();
+    assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &json!("body")), "{}", reply.text());
+    assert_eq!(client.read_to_end().await.unwrap_or_default(), b"");
+    // Two lengths: chunks count, and then the connection ends.
+    let mut client = RawClient::connect(gateway.data_addr()).await;
+    let body = hello().to_string();
+    client.send(format!("{head}content-length: 5\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n{next}", body.len())).await.unwrap();
+    assert_eq!(client.read_reply().await.unwrap().status, 200);
+    assert_eq!(client.read_to_end().await.unwrap_or_default(), b"");
+    assert_eq!(upstream.attempts().len(), 1);
+    let invalid = gateway.metric("tidegate_requests_total", &[("outcome", "invalid")]).await;
+    assert_eq!(invalid, Some(1.0), "its caller has not left");
+}
+
+#[tokio::test]
 async fn what_does_not_become_an_exchange_is_counted_by_why() {
     let (upstream, gateway) = limited("header_bytes_max: 2048").await;
     let client = http_client();
     let mut raw = RawClient::connect(gateway.data_addr()).await;
     raw.send("no http\r\n\r\n").await.unwrap();
     assert_eq!(raw.read_reply().await.unwrap().status, 400);
+    // Whoever leaves within a header is told nothing.
+    let mut leaves = RawClient::connect(gateway.data_addr()).await;
+    leaves.send("POST /v1/chat/comple").await.unwrap();
+    leaves.half_close().await.unwrap();
+    assert_eq!(leaves.read_to_end().await.unwrap(), b"");
     for (request, status) in [
         (chat(&gateway, &hello()).header("x-long", "y".repeat(3000)), 431),
         (chat(&gateway, &hello()).header("origin", "https://elsewhere.example"), 400),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, RawClient, ScriptedUpstream};
 
 use crate::support::{chat, cloud_config, hello, hello_stream, post, sharing};
+use crate::traces;
 
 /// Every answer of the first target may be shared and given again; what is for later is for the second alone.
 const POLICY: &str = "{version: 1, routes: [\
@@ -21,24 +22,29 @@ const POLICY: &str = "{version: 1, routes: [\
 struct Setting {
     a: ScriptedUpstream,
     b: ScriptedUpstream,
+    collector: ScriptedUpstream,
     gateway: Gateway,
     _folder: tempfile::TempDir,
 }
 
 async fn setting(limits: &str) -> Setting {
     let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start_down().await);
+    let collector = traces::collector().await;
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("policy.yaml");
     std::fs::write(&policy, POLICY).unwrap();
     // Nothing is written before the end, unless somebody waits for it.
-    let extra =
-        format!("limits: {{{limits}}}\nledger: {{flush_ms: 10000}}\npolicy: {{file: '{}'}}\n", policy.display());
+    let extra = format!(
+        "limits: {{{limits}}}\nledger: {{flush_ms: 10000}}\n{}policy: {{file: '{}'}}\n",
+        traces::traces(&collector, ""),
+        policy.display()
+    );
     let config = cloud_config(&[&a, &b], &extra);
     let config = config.replace(
         "first_token_ms: 1500, idle_ms: 1500, total_ms: 3000",
         "first_token_ms: 60000, idle_ms: 60000, total_ms: 60000",
     );
-    Setting { a, b, gateway: Gateway::start(&config).await, _folder: folder }
+    Setting { a, b, collector, gateway: Gateway::start(&config).await, _folder: folder }
 }
 
 /// How often each request is in the ledger, and how it ended there: kind, id, outcome.
@@ -145,5 +151,7 @@ async fn what_is_cut_off_is_in_the_ledger_once() {
         .map(|(id, outcomes)| (id.to_owned(), outcomes.into_iter().map(str::to_owned).collect()))
         .collect();
         assert_eq!(found, expected, "{:#?}", setting.gateway.logs());
+        let spans = traces::spans(&setting.collector.log());
+        assert_eq!(traces::roots(&spans).len(), 10, "each is a trace as well");
     }
 }

@@ -47,7 +47,7 @@ fn config(collector: &ScriptedUpstream, upstreams: &[&ScriptedUpstream], extra: 
 }
 
 /// Every span that a collector has.
-fn spans(log: &Log) -> Vec<Span> {
+pub(crate) fn spans(log: &Log) -> Vec<Span> {
     log.attempts.iter().flat_map(|attempt| spans_of(&attempt.body)).collect()
 }
 
@@ -109,7 +109,7 @@ fn list(span: &Span, key: &str) -> Vec<String> {
     }
 }
 
-fn roots(spans: &[Span]) -> Vec<&Span> {
+pub(crate) fn roots(spans: &[Span]) -> Vec<&Span> {
     spans.iter().filter(|span| is_exchange(span)).collect()
 }
 
