@@ -1,7 +1,7 @@
-//! Records as they lie in the file: those that were settled together, compressed together.
+//! Records as they lie in the file: those that were settled together, one behind the other, compressed together under one hash.
 //!
 //! Records repeat each other's words, so that some dozens take a tenth of their bytes together, and one row of them costs little more than one
-//! of a single record. Each keeps its own hash. What is beside the records, to find them by, is computed from them, and
+//! of a single record, as does the hash. What is beside the records, to find them by, is computed from them, and
 //! [`LedgerReader::verify`](super::LedgerReader::verify) compares it.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use super::chain::Hash;
 use super::retention::signed;
 
 /// Records in a block at most.
-pub(super) const RECORDS_MAX: usize = 64;
+pub(super) const RECORDS_MAX: usize = 256;
 /// Bytes of their texts at which a block is full.
 const BYTES_FULL: usize = 1 << 20;
 /// Milliseconds between records of a block at most, as it is removed for its age as a whole.
@@ -25,16 +25,25 @@ const BYTES_MAX: usize = 64 << 20;
 /// Bytes of a [`Key`].
 const KEY_BYTES: usize = 4;
 /// Between records, in which it cannot stand.
-const BETWEEN: u8 = b'\n';
+pub(super) const BETWEEN: u8 = b'\n';
 
-/// How a block is inserted; see [`Block::insert`].
+/// How a block is inserted; see [`insert`].
 pub(super) const INSERT: &str =
-    "INSERT INTO blocks (seq, min_ms, max_ms, keys, hashes, records) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    "INSERT INTO blocks (seq, min_ms, max_ms, keys, hash, records) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 /// The columns that [`Block::read`] wants.
-pub(super) const COLUMNS: &str = "seq, hashes, records";
+pub(super) const COLUMNS: &str = "seq, hash, keys, records";
 
 /// What blocks are searched by for the id of a request: the begin of its hash.
 pub(super) type Key = [u8; KEY_BYTES];
+
+/// What a record is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FoundBy {
+    /// Of the id of its request.
+    pub(super) key: Key,
+    /// When it was settled, Unix time in milliseconds.
+    pub(super) at_ms: u64,
+}
 
 /// The key of a request's id.
 pub(super) fn key(request_id: &str) -> Key {
@@ -53,7 +62,7 @@ pub(super) fn nth(keys: &[u8], n: usize) -> Option<Key> {
     keys.chunks(KEY_BYTES).nth(n)?.try_into().ok()
 }
 
-/// What a record is found by, as it stands in it.
+/// The same as it stands in a record.
 #[derive(Deserialize)]
 struct Found<'a> {
     #[serde(borrow)]
@@ -61,72 +70,62 @@ struct Found<'a> {
     at_ms: u64,
 }
 
-/// The key and the time of a record; `None` where it is none any more.
-pub(super) fn found_by(text: &[u8]) -> Option<(Key, u64)> {
-    let found: Found<'_> = serde_json::from_slice(text).ok()?;
-    Some((key(&found.request_id), found.at_ms))
+impl FoundBy {
+    /// What is found in a record; `None` where it is none any more.
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        let found: Found<'_> = serde_json::from_slice(text).ok()?;
+        Some(Self { key: key(&found.request_id), at_ms: found.at_ms })
+    }
 }
 
-/// A block that is being filled.
-#[derive(Default)]
-pub(super) struct Filling {
-    keys: Vec<u8>,
-    hashes: Vec<u8>,
-    texts: Vec<u8>,
-    times: Option<(u64, u64)>,
+/// How many of these records, each with its bytes, are the next block: one at least.
+pub(super) fn next(records: impl Iterator<Item = (FoundBy, usize)>) -> usize {
+    let (mut times, mut bytes) = (None, 0);
+    let fits = |(FoundBy { at_ms, .. }, length): &(FoundBy, usize)| {
+        let (first, last) = times.unwrap_or((*at_ms, *at_ms));
+        let (first, last) = (first.min(*at_ms), last.max(*at_ms));
+        let is_one = times.is_none();
+        (times, bytes) = (Some((first, last)), bytes + length);
+        is_one || bytes <= BYTES_FULL && last - first <= SPAN_MS
+    };
+    records.take(RECORDS_MAX).take_while(fits).count()
 }
 
-impl Filling {
-    /// Adds a record, with what it is found by.
-    pub(super) fn push(&mut self, text: &[u8], hash: Hash, found_by: Option<(Key, u64)>) {
-        if !self.hashes.is_empty() {
-            self.texts.push(BETWEEN);
-        }
-        self.texts.extend_from_slice(text);
-        self.hashes.extend_from_slice(hash.bytes());
-        self.keys.extend_from_slice(&found_by.map_or([0; KEY_BYTES], |(key, _)| key));
-        if let Some((_, at_ms)) = found_by {
-            let (first, last) = self.times.unwrap_or((at_ms, at_ms));
-            self.times = Some((first.min(at_ms), last.max(at_ms)));
-        }
-    }
+/// The first and the last time of some records, as it is written; zeros where none has one.
+pub(super) fn times(found_by: impl Iterator<Item = FoundBy>) -> (i64, i64) {
+    let widen = |times: Option<(u64, u64)>, FoundBy { at_ms, .. }: FoundBy| {
+        let (first, last) = times.unwrap_or((at_ms, at_ms));
+        Some((first.min(at_ms), last.max(at_ms)))
+    };
+    let (first, last) = found_by.fold(None, widen).unwrap_or_default();
+    (signed(first), signed(last))
+}
 
-    /// Whether it has room for one more, which is found by this.
-    pub(super) fn takes(&self, found_by: Option<(Key, u64)>) -> bool {
-        let is_near = match (self.times, found_by) {
-            (Some((first, last)), Some((_, at_ms))) => at_ms.max(last) - at_ms.min(first) <= SPAN_MS,
-            _ => true,
-        };
-        is_near && self.hashes.len() < RECORDS_MAX * Hash::BYTES && self.texts.len() < BYTES_FULL
-    }
-
-    /// The first and the last time of its records, as it is found by; zeros where no record has one.
-    pub(super) fn times(&self) -> (i64, i64) {
-        let (first, last) = self.times.unwrap_or_default();
-        (signed(first), signed(last))
-    }
-
-    /// Inserts it with [`INSERT`], unless it is empty; the place of its last record is `seq`. It is empty after that.
-    pub(super) fn insert(&mut self, insert: &mut Statement<'_>, seq: i64) -> rusqlite::Result<()> {
-        if !self.hashes.is_empty() {
-            let (first, last) = self.times();
-            let texts = compress_prepend_size(&self.texts);
-            insert.execute((seq, first, last, &self.keys, &self.hashes, texts))?;
-        }
-        self.keys.clear();
-        self.hashes.clear();
-        self.texts.clear();
-        self.times = None;
-        Ok(())
-    }
+/// Inserts a block with [`INSERT`]; the place of its last record is `seq`.
+pub(super) fn insert(
+    insert: &mut Statement<'_>,
+    seq: i64,
+    hash: Hash,
+    texts: &[u8],
+    found_by: impl Iterator<Item = Option<FoundBy>> + Clone,
+) -> rusqlite::Result<()> {
+    let keys = found_by.clone().flat_map(|found_by| found_by.map_or([0; KEY_BYTES], |found_by| found_by.key));
+    let (first, last) = times(found_by.clone().flatten());
+    let keys: Vec<u8> = keys.collect();
+    insert.execute((seq, first, last, keys, hash.bytes(), compress_prepend_size(texts)))?;
+    Ok(())
 }
 
 /// A block that was read.
 pub(super) struct Block {
     /// The place of its last record. Not what the chain allows where somebody has changed it.
-    last: i64,
-    hashes: Vec<u8>,
-    texts: Vec<u8>,
+    pub(super) last: i64,
+    /// `None` where it is not of the length of one.
+    pub(super) hash: Option<Hash>,
+    /// Of its records, one behind the other; empty where it cannot be read.
+    pub(super) texts: Vec<u8>,
+    /// How many records it has, by their keys; others than its texts say only where one of them was changed.
+    pub(super) count: usize,
 }
 
 /// A record of a block.
@@ -134,7 +133,7 @@ pub(super) struct Block {
 pub(super) struct Stored<'a> {
     /// Its place.
     pub(super) place: i64,
-    /// `None` where it is not of the length of one.
+    /// That of the block.
     pub(super) hash: Option<Hash>,
     /// Empty where the block cannot be read.
     pub(super) text: &'a [u8],
@@ -143,31 +142,22 @@ pub(super) struct Stored<'a> {
 impl Block {
     /// Reads a row of [`COLUMNS`].
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let packed = row.get_ref(2)?.as_bytes().unwrap_or_default();
+        let bytes = |column| row.get_ref(column).map(|value| value.as_bytes().unwrap_or_default());
+        let packed = bytes(3)?;
         let is_sane = uncompressed_size(packed).is_ok_and(|(bytes, _)| bytes <= BYTES_MAX);
         let texts = if is_sane { decompress_size_prepended(packed).unwrap_or_default() } else { Vec::new() };
-        let hashes = row.get_ref(1)?.as_bytes().unwrap_or_default().to_vec();
-        Ok(Self { last: row.get(0)?, hashes, texts })
+        Ok(Self { last: row.get(0)?, hash: Hash::of_bytes(bytes(1)?), texts, count: bytes(2)?.len() / KEY_BYTES })
     }
 
     /// The places of its records.
     pub(super) fn places(&self) -> RangeInclusive<i64> {
-        self.last.saturating_add(1).saturating_sub_unsigned(self.count() as u64)..=self.last
+        self.last.saturating_add(1).saturating_sub_unsigned(self.count as u64)..=self.last
     }
 
     /// Its records, in their order.
     pub(super) fn records(&self) -> impl DoubleEndedIterator<Item = Stored<'_>> {
-        let texts: Vec<_> = self.texts.split(|byte| *byte == BETWEEN).collect();
-        let is_whole = texts.len() == self.count();
-        let hashes = self.hashes.chunks(Hash::BYTES).map(Hash::of_bytes).collect::<Vec<_>>();
-        let placed = self.places().zip(hashes).enumerate().collect::<Vec<_>>();
-        placed.into_iter().map(move |(n, (place, hash))| {
-            let text = texts.get(n).filter(|_| is_whole).copied().unwrap_or_default();
-            Stored { place, hash, text }
-        })
-    }
-
-    fn count(&self) -> usize {
-        self.hashes.len().div_ceil(Hash::BYTES)
+        let texts = self.texts.split(|byte| *byte == BETWEEN).chain(std::iter::repeat(&[][..]));
+        let placed: Vec<_> = self.places().zip(texts).collect();
+        placed.into_iter().map(|(place, text)| Stored { place, hash: self.hash, text })
     }
 }

@@ -1,11 +1,11 @@
-//! The chain: each record's hash covers the one before, so that no record can be changed, removed or moved unseen.
+//! The chain: the hash of records that were written together covers the one before, so that no record can be changed, removed or moved unseen.
 //!
 //! Whoever can write to the file can compute all hashes anew. What that cannot change is a head that is known elsewhere, from a receipt or
 //! a log line.
 
 use std::fmt;
 
-/// BLAKE3 of the hash before and a record.
+/// BLAKE3 of the hash before and of the texts of records, a line each.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Hash([u8; Self::BYTES]);
 
@@ -15,10 +15,10 @@ impl Hash {
     /// Stands before the first record.
     pub(super) const GENESIS: Self = Self([0; Self::BYTES]);
 
-    /// The hash of `record` behind `self`.
-    pub(super) fn then(&self, record: &[u8]) -> Self {
+    /// The hash of these records behind `self`.
+    pub(super) fn then(&self, texts: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.0).update(record);
+        hasher.update(&self.0).update(texts);
         Self(*hasher.finalize().as_bytes())
     }
 
@@ -55,7 +55,7 @@ impl fmt::Debug for Hash {
 pub struct Head {
     /// Counts records from 1; 0 stands before the first.
     pub seq: u64,
-    /// The hash of the record at that place.
+    /// The hash of those that were written with the record at that place.
     pub hash: Hash,
 }
 

@@ -6,10 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use policy::{
-    Connectivity, FACTS, FactKind, FactRef, FactValue, Facts, HistoryFacts, QualitySignal, TargetFacts, TargetId,
-    Values,
-};
+use policy::{Connectivity, FACTS, FactKind, FactRef, FactValue, Facts, HistoryFacts, QualitySignal, TargetId, Values};
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -47,7 +44,8 @@ pub(super) static BASE: LazyLock<Base> = LazyLock::new(|| {
     (signals.personal_data, signals.secrets, signals.opaque_parts) = (Some(0), Some(0), Some(0));
     signals.kinds = Some(Vec::new());
     facts.moment.connectivity = Some(Connectivity::Online);
-    let json = serde_json::to_string(&Written { facts: &facts, base: None }).unwrap_or_default();
+    let plain: Vec<_> = written().map(|fact| (fact, FactRef::Absent)).collect();
+    let json = serde_json::to_string(&Written { facts: &facts, base: &plain }).unwrap_or_default();
     Base { facts, name: name_of(&json), json }
 });
 
@@ -61,8 +59,15 @@ pub(super) struct Base {
 }
 
 /// The facts that differ between requests and do not follow from others.
-static WRITTEN: LazyLock<Vec<&policy::Fact>> =
-    LazyLock::new(|| FACTS.iter().filter(|fact| !fact.is_of_target() && !DERIVED.contains(&fact.name)).collect());
+fn written() -> impl Iterator<Item = &'static policy::Fact> {
+    FACTS.iter().filter(|fact| !fact.is_of_target() && !DERIVED.contains(&fact.name))
+}
+
+/// Each with its value in [`BASE`].
+static WRITTEN: LazyLock<Vec<(&policy::Fact, FactRef<'_>)>> = LazyLock::new(|| {
+    let values = Values::of(&BASE.facts, &[]);
+    written().map(|fact| (fact, values.get(fact))).collect()
+});
 
 /// The facts of one request: as a decision has them, or as they were read.
 #[derive(Clone, Debug)]
@@ -140,7 +145,7 @@ fn fact_value(value: &Value) -> Option<FactValue> {
 impl Serialize for RecordedFacts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Of(facts) => Written { facts, base: Some(&BASE.facts) }.serialize(serializer),
+            Self::Of(facts) => Written { facts, base: &WRITTEN }.serialize(serializer),
             Self::Read(read) => read.serialize(serializer),
         }
     }
@@ -149,19 +154,17 @@ impl Serialize for RecordedFacts<'_> {
 /// Facts as they are written: those that differ from a base, with null for one that is absent and is there in the base.
 struct Written<'a> {
     facts: &'a Facts,
-    base: Option<&'a Facts>,
+    base: &'a [(&'static policy::Fact, FactRef<'static>)],
 }
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { facts, base } = self;
         let mut map = serializer.serialize_map(None)?;
-        let targets: &[TargetFacts] = &[];
-        let (values, base) = (Values::of(facts, targets), base.map(|base| Values::of(base, targets)));
-        for fact in WRITTEN.iter() {
+        let values = Values::of(facts, &[]);
+        for (fact, of_base) in *base {
             let value = values.get(fact);
-            let of_base = base.as_ref().map_or(FactRef::Absent, |base| base.get(fact));
-            if value == of_base {
+            if value == *of_base {
                 continue;
             }
             match value {

@@ -4,7 +4,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::block::{Key, RECORDS_MAX};
+use super::block::{self, BETWEEN, FoundBy, RECORDS_MAX};
 
 /// At so many the writer does not wait for more: they fill a block, and a longer run of the writer makes those who answer requests wait for a
 /// processor.
@@ -15,6 +15,7 @@ const KEPT_BYTES: usize = 1 << 20;
 /// Records that are written in one transaction.
 #[derive(Default)]
 pub(super) struct Batch {
+    /// Of all of them, with something between.
     texts: Vec<u8>,
     entries: Vec<Entry>,
 }
@@ -24,10 +25,7 @@ pub(super) struct Batch {
 pub(super) struct Entry {
     /// Where its text ends.
     end: usize,
-    /// By which its request is found.
-    pub(super) key: Key,
-    /// When it was settled, Unix time in milliseconds.
-    pub(super) at_ms: u64,
+    pub(super) found_by: FoundBy,
 }
 
 impl Batch {
@@ -36,19 +34,26 @@ impl Batch {
         self.entries.len()
     }
 
-    /// Each record with its text.
-    pub(super) fn records(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
-        let mut begin = 0;
-        self.entries.iter().map(move |entry| {
-            let text = self.texts.get(begin..entry.end).unwrap_or_default();
-            begin = entry.end;
-            (entry, text)
+    /// The blocks that they make: the records of each with their texts.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (&[Entry], &[u8])> {
+        let (mut left, mut begin) = (&self.entries[..], 0);
+        std::iter::from_fn(move || {
+            let ends = std::iter::once(begin).chain(left.iter().map(|entry| entry.end));
+            let lengths = left.iter().zip(ends).map(|(entry, before)| (entry.found_by, entry.end - before));
+            let (block, others) = left.split_at(block::next(lengths));
+            let end = block.last()?.end;
+            let texts = self.texts.get(begin..end).unwrap_or_default();
+            (left, begin) = (others, end + 1);
+            Some((block, texts))
         })
     }
 
-    fn push(&mut self, text: &[u8], key: Key, at_ms: u64) {
+    fn push(&mut self, text: &[u8], found_by: FoundBy) {
+        if !self.texts.is_empty() {
+            self.texts.push(BETWEEN);
+        }
         self.texts.extend_from_slice(text);
-        self.entries.push(Entry { end: self.texts.len(), key, at_ms });
+        self.entries.push(Entry { end: self.texts.len(), found_by });
     }
 
     /// Takes everything out.
@@ -105,7 +110,7 @@ impl Queue {
     }
 
     /// Takes one in, unless the queue is full or closed.
-    pub(super) fn push(&self, text: &[u8], key: Key, at_ms: u64) -> bool {
+    pub(super) fn push(&self, text: &[u8], found_by: FoundBy) -> bool {
         let mut state = self.lock();
         if state.is_closed || state.waiting.len() >= self.limit {
             return false;
@@ -113,7 +118,7 @@ impl Queue {
         if state.waiting.len() == 0 {
             state.since[0] = Some(Instant::now());
         }
-        state.waiting.push(text, key, at_ms);
+        state.waiting.push(text, found_by);
         state.taken += 1;
         if state.is_idle || state.waiting.len() == BATCH_ENOUGH {
             self.filled.notify_one();

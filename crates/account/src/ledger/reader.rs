@@ -64,9 +64,9 @@ pub struct Filter {
 /// One record with its place in the chain.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Where it stands.
+    /// Where it stands: its place, and the hash of those that were written with it.
     pub head: Head,
-    /// Its text, over which the hash is.
+    /// Its text, as the hash is made of it.
     pub json: String,
     /// What it says.
     pub record: Record<'static>,

@@ -72,8 +72,8 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
 
 /// The last record of the newest block up to this one.
 fn newest(connection: &Connection, seq: i64) -> rusqlite::Result<Option<Head>> {
-    let last = "SELECT seq, substr(hashes, ?2) FROM blocks WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1";
-    connection.query_row(last, (seq, -(Hash::BYTES as i64)), head_of).optional()
+    let last = "SELECT seq, hash FROM blocks WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1";
+    connection.query_row(last, [seq], head_of).optional()
 }
 
 fn head_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Head> {

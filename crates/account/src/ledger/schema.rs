@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, Transaction};
 
 use super::LedgerError;
-use super::block::{self, Filling};
+use super::block::{self, FoundBy};
 use super::chain::Hash;
 use crate::sqlite;
 
@@ -24,7 +24,7 @@ CREATE TABLE blocks (
     min_ms INTEGER NOT NULL,
     max_ms INTEGER NOT NULL,
     keys BLOB NOT NULL,
-    hashes BLOB NOT NULL,
+    hash BLOB NOT NULL,
     records BLOB NOT NULL
 ) STRICT;
 CREATE INDEX blocks_by_time ON blocks (max_ms, min_ms, keys);
@@ -43,25 +43,18 @@ const FROM_2: &str = "DROP VIEW IF EXISTS exchanges;";
 /// What leads on from each version.
 const STEPS: [sqlite::Step; 3] = [|made| made.execute_batch(FROM_1), |made| made.execute_batch(FROM_2), from_3];
 
-/// From version 3, which had a row for each record.
+/// From version 3, which had a row and a hash for each record: each is a block of its own, whose hash is the same.
 pub(super) fn from_3(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(BLOCKS)?;
     {
         let mut insert = transaction.prepare(block::INSERT)?;
         let mut select = transaction.prepare("SELECT seq, hash, record FROM records ORDER BY seq")?;
-        let (mut rows, mut filling, mut last) = (select.query([])?, Filling::default(), None);
+        let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let seq: i64 = row.get(0)?;
             let bytes = |column| row.get_ref(column).map(|value| value.as_bytes().unwrap_or_default());
             let (hash, text) = (Hash::of_bytes(bytes(1)?).unwrap_or(Hash::GENESIS), bytes(2)?);
-            let found_by = block::found_by(text);
-            if let Some(last) = last.filter(|last| last + 1 != seq || !filling.takes(found_by)) {
-                filling.insert(&mut insert, last)?;
-            }
-            filling.push(text, hash, found_by);
-            last = Some(seq);
+            block::insert(&mut insert, row.get(0)?, hash, text, std::iter::once(FoundBy::read(text)))?;
         }
-        filling.insert(&mut insert, last.unwrap_or_default())?;
     }
     transaction.execute_batch("DROP TABLE records; DROP TABLE IF EXISTS turns;")
 }

@@ -39,19 +39,19 @@ impl Folder {
         Connection::open(self.file()).unwrap().execute_batch(sql).unwrap();
     }
 
-    /// Does this to the records as if each had a row.
+    /// Does this to records that lie alone as if they were rows.
     fn edit_records(&self, sql: &str) {
         let mut connection = Connection::open(self.file()).unwrap();
         let transaction = connection.transaction().unwrap();
         transaction.execute_batch("CREATE TABLE records (seq INTEGER PRIMARY KEY, record, hash)").unwrap();
         {
             let mut insert = transaction.prepare("INSERT INTO records VALUES (?1, ?2, ?3)").unwrap();
-            let mut select = transaction.prepare("SELECT seq, hashes, records FROM blocks").unwrap();
+            let mut select = transaction.prepare("SELECT seq, hash, keys, records FROM blocks").unwrap();
             for block in select.query_map([], block::Block::read).unwrap() {
-                for stored in block.unwrap().records() {
-                    let text = std::str::from_utf8(stored.text).unwrap();
-                    insert.execute((stored.place, text, stored.hash.unwrap().bytes())).unwrap();
-                }
+                let block = block.unwrap();
+                assert_eq!(block.count, 1);
+                let text = std::str::from_utf8(&block.texts).unwrap();
+                insert.execute((block.last, text, block.hash.unwrap().bytes())).unwrap();
             }
         }
         transaction.execute_batch("DROP TABLE blocks").unwrap();
@@ -140,6 +140,15 @@ fn written(folder: &Folder, settlements: impl IntoIterator<Item = Settlement>) {
 /// As many as fit into a block together.
 fn written_together(folder: &Folder, settlements: impl IntoIterator<Item = Settlement>) {
     written_with(folder, LedgerLimits { flush_every: Duration::from_secs(3600), ..limits() }, settlements);
+}
+
+/// Each by itself.
+fn written_apart(folder: &Folder, settlements: impl IntoIterator<Item = Settlement>) {
+    let ledger = Ledger::open(&folder.file(), limits()).unwrap();
+    for settlement in settlements {
+        ledger.settled(&settlement);
+        assert!(ledger.flush());
+    }
 }
 
 fn written_with(folder: &Folder, limits: LedgerLimits, settlements: impl IntoIterator<Item = Settlement>) {
@@ -249,7 +258,7 @@ fn a_summary_adds_up_what_is_known_and_counts_what_is_not() {
 fn whatever_is_done_to_a_record_is_found() {
     let check = |sql: &str, expected: &[&str]| {
         let folder = Folder::new();
-        written(&folder, (1..=20).map(settlement));
+        written_apart(&folder, (1..=20).map(settlement));
         assert_eq!(folder.faults(), [""; 0], "whole before {sql}");
         folder.edit_records(sql);
         assert_eq!(folder.faults(), expected, "{sql}");
@@ -269,9 +278,9 @@ fn whatever_is_done_to_a_record_is_found() {
     check(
         swap,
         &[
-            "record 8 was moved: it followed what is now record 9",
-            "record 9 was moved: it followed what is now record 7",
-            "record 10 was moved: it followed what is now record 8",
+            "record 8 was moved: before was what is now record 9",
+            "record 9 was moved: before was what is now record 7",
+            "record 10 was moved: before was what is now record 8",
         ],
     );
 }
@@ -291,53 +300,74 @@ fn what_records_share_and_the_column_of_its_own_are_looked_over_too() {
     check("DELETE FROM shared WHERE value LIKE '%request.mode%'", "what record 1 shares", "was removed");
     let keys = "UPDATE blocks SET keys = CAST(x'00000000' || substr(keys, 5) AS BLOB)";
     check(keys, "record 1 is kept under the id", "another request");
-    check("UPDATE blocks SET keys = substr(keys, 1, 8)", "record 3 is kept under the id", "another request");
-    check("UPDATE blocks SET min_ms = min_ms - 1", "records 1 to 3 are kept under times", "not theirs");
-    check("UPDATE blocks SET max_ms = 0", "records 1 to 3 are kept under times", "not theirs");
+    check(
+        "UPDATE blocks SET keys = CAST(substr(keys, 1, 8) || zeroblob(4) AS BLOB)",
+        "record 3 is kept under the id",
+        "another request",
+    );
+    check("UPDATE blocks SET min_ms = min_ms - 1", "records 1 to 3 were put under times", "not theirs");
+    check("UPDATE blocks SET max_ms = 0", "records 1 to 3 were put under times", "not theirs");
 }
 
 #[test]
-fn a_block_that_a_disk_has_changed_is_told_record_by_record_and_keeps_no_other_from_being_read() {
+fn a_block_that_was_changed_is_told_and_keeps_no_other_from_being_read() {
     let folder = Folder::new();
-    written(&folder, (1..=5).map(|n| settlement(n * 100)));
-    let edited = |places: &[u64]| places.iter().map(|place| format!("record {place} was edited")).collect::<Vec<_>>();
-    let records = "SELECT records FROM blocks WHERE seq = 3";
-    let connection = Connection::open(folder.file()).unwrap();
-    let packed: Vec<u8> = connection.query_row(records, [], |row| row.get(0)).unwrap();
-    let huge = [0xff, 0xff, 0xff, 0x7f].iter().chain(&packed[4..]).copied().collect::<Vec<_>>();
-    let more = lz4_flex::block::compress_prepend_size(b"{}\n{}\n{}");
-    for changed in [&packed[..packed.len() - 1], &[], &[1, 2], &huge, &more] {
-        connection.execute("UPDATE blocks SET records = ?1 WHERE seq = 3", [changed]).unwrap();
-        let misdated = "records 3 to 3 are kept under times that are not theirs".to_owned();
-        assert_eq!(folder.faults(), [edited(&[3]), vec![misdated]].concat());
-        let summary = folder.reader().summary(&Filter::default()).unwrap();
-        assert_eq!((summary.requests, summary.unreadable), (4, 1));
-        assert!(folder.reader().receipt("req_400").unwrap().is_some());
+    // Three blocks: of 200, of one and of 10 records.
+    for n in [1..=200, 201..=201, 202..=211] {
+        written_together(&folder, n.map(|n| Settlement { begun_ms: BEGUN_MS + n, ..settlement(n) }));
     }
-    connection.execute("UPDATE blocks SET records = ?1, hashes = x'00' WHERE seq = 5", [&packed]).unwrap();
-    assert!(folder.faults().contains(&"record 5 was edited".to_owned()));
+    let connection = Connection::open(folder.file()).unwrap();
+    let packed: Vec<u8> =
+        connection.query_row("SELECT records FROM blocks WHERE seq = 200", [], |row| row.get(0)).unwrap();
+    let text = String::from_utf8(lz4_flex::block::decompress_size_prepended(&packed).unwrap()).unwrap();
+    let pack = |text: &str| lz4_flex::block::compress_prepend_size(text.as_bytes());
+    let huge = [0xff, 0xff, 0xff, 0x7f].iter().chain(&packed[4..]).copied().collect::<Vec<_>>();
+    let put = |packed: &[u8]| connection.execute("UPDATE blocks SET records = ?1 WHERE seq = 200", [packed]).unwrap();
+    let edited = "records 1 to 200 were edited".to_owned();
+    put(&pack(&text.replacen("0.0004", "0.0001", 1)));
+    assert_eq!(folder.faults(), [&*edited]);
+    // One that is gone from the middle, and two that changed their places.
+    let lines = text.split('\n').collect::<Vec<_>>();
+    put(&pack(&[&lines[..50], &lines[51..]].concat().join("\n")));
+    assert_eq!(folder.faults()[..2], [&*edited, "record 51 is kept under the id of another request"]);
+    put(&pack(&[&lines[..50], &[lines[51], lines[50]], &lines[52..]].concat().join("\n")));
+    assert!(folder.faults().contains(&edited));
+    for broken in [&packed[..packed.len() - 1], &[], &[1, 2], &huge] {
+        put(broken);
+        let misdated = "records 1 to 200 were put under times that are not theirs".to_owned();
+        assert_eq!(folder.faults(), [edited.clone(), misdated]);
+        let summary = folder.reader().summary(&Filter::default()).unwrap();
+        assert_eq!((summary.requests, summary.unreadable), (11, 200));
+        assert!(
+            folder.reader().receipt("req_205").unwrap().is_some()
+                && folder.reader().receipt("req_5").unwrap().is_none()
+        );
+    }
+    put(&packed);
+    assert_eq!(folder.faults(), [""; 0]);
+    connection.execute("UPDATE blocks SET hash = x'00' WHERE seq = 211", []).unwrap();
     written(&folder, [settlement(600)]);
-    assert_eq!(folder.reader().head().unwrap().seq, 6, "it goes on behind a hash that is none");
-    assert!(!folder.faults().iter().any(|fault| fault.contains('6')), "{:?}", folder.faults());
-    connection.execute("UPDATE blocks SET hashes = zeroblob(0) WHERE seq = 4", []).unwrap();
-    assert!(folder.faults().contains(&"record 4 was removed".to_owned()), "{:?}", folder.faults());
+    assert_eq!(folder.reader().head().unwrap().seq, 212, "it goes on behind a hash that is none");
+    assert_eq!(folder.faults(), ["records 202 to 211 were edited"]);
+    connection.execute("UPDATE blocks SET seq = 300 WHERE seq = 211", []).unwrap();
+    assert!(folder.faults().contains(&"records 202 to 211 were removed".to_owned()), "{:?}", folder.faults());
 }
 
 #[test]
 fn records_that_were_settled_together_lie_together_and_each_is_found_by_its_own_id_and_time() {
     let folder = Folder::new();
     let at = |n: u64| Settlement { begun_ms: BEGUN_MS + n, ..settlement(n) };
-    written_together(&folder, (1..=150).map(at));
+    written_together(&folder, (1..=600).map(at));
     let count =
         |sql: &str| -> i64 { Connection::open(folder.file()).unwrap().query_row(sql, [], |row| row.get(0)).unwrap() };
-    // Sixty-four of them woke the writer; what was there when it came is a block, or more.
-    assert!((3..=4).contains(&count("SELECT count(*) FROM blocks")), "{}", count("SELECT count(*) FROM blocks"));
-    assert!(count("SELECT sum(length(records)) FROM blocks") < 150 * 400);
+    // As many as fill a block woke the writer; what was there when it came is one, or more.
+    assert!((3..=5).contains(&count("SELECT count(*) FROM blocks")), "{}", count("SELECT count(*) FROM blocks"));
+    assert!(count("SELECT sum(length(records)) FROM blocks") < 600 * 200);
     let reader = folder.reader();
-    for n in [1, 64, 65, 128, 150] {
+    for n in [1, 64, 256, 257, 512, 600] {
         assert_eq!(reader.receipt(&format!("req_{n}")).unwrap().unwrap().newest.head.seq, n);
     }
-    assert!(reader.receipt("req_151").unwrap().is_none());
+    assert!(reader.receipt("req_601").unwrap().is_none());
     let settled = |n: u64| at(n).settled_ms();
     let between = Filter { since_ms: Some(settled(60)), until_ms: Some(settled(70)), ..Filter::default() };
     let seqs = |filter: &Filter| reader.rows(filter).unwrap().iter().map(|row| row.head.seq).collect::<Vec<_>>();
@@ -345,9 +375,9 @@ fn records_that_were_settled_together_lie_together_and_each_is_found_by_its_own_
     assert_eq!(seqs(&Filter { newest: Some(3), ..between }), [67, 68, 69]);
     assert_eq!(seqs(&Filter { after_seq: Some(62), until_ms: Some(settled(66)), ..Filter::default() }), [63, 64, 65]);
     let head = reader.rows(&Filter { newest: Some(100), ..Filter::default() }).unwrap()[0].head;
-    assert_eq!((head.seq, reader.verify(&[head]).unwrap().faults), (51, vec![]));
+    assert_eq!((head.seq, reader.verify(&[head]).unwrap().faults), (501, vec![]));
     let other = Head { hash: Hash::GENESIS, ..head };
-    assert_eq!(reader.verify(&[other]).unwrap().faults, [Fault { seq: 51, kind: FaultKind::Rewritten }]);
+    assert_eq!(reader.verify(&[other]).unwrap().faults, [Fault { seq: 501, kind: FaultKind::Rewritten }]);
 }
 
 /// As version 1 made it, with the facts that version 2 does not repeat.
@@ -414,7 +444,7 @@ fn a_file_of_an_older_version_is_brought_up_and_goes_on() {
 #[test]
 fn a_tail_that_is_cut_off_or_written_anew_is_found_by_a_head_that_is_known() {
     let folder = Folder::new();
-    written(&folder, (1..=9).map(settlement));
+    written_apart(&folder, (1..=9).map(settlement));
     let known = folder.reader().head().unwrap();
     assert_eq!(folder.reader().verify(&[known]).unwrap().faults, []);
     folder.edit_records("DELETE FROM records WHERE seq > 6");
@@ -422,7 +452,7 @@ fn a_tail_that_is_cut_off_or_written_anew_is_found_by_a_head_that_is_known() {
     let fault = |seq, kind| Fault { seq, kind };
     assert_eq!(folder.reader().verify(&[known]).unwrap().faults, [fault(7, FaultKind::Cut)]);
     // Somebody goes on from there.
-    written(&folder, (20..=30).map(settlement));
+    written_apart(&folder, (20..=30).map(settlement));
     assert_eq!(folder.faults(), [""; 0]);
     assert_eq!(folder.reader().verify(&[known]).unwrap().faults, [fault(9, FaultKind::Rewritten)]);
 }
@@ -534,7 +564,7 @@ fn no_text_is_recorded_beside_names_of_closed_shape() {
 fn what_cannot_stand_where_it_stands_or_is_no_text_any_more_is_a_fault_and_no_failure() {
     let check = |sql: &str, expected: &[&str]| {
         let folder = Folder::new();
-        written(&folder, (1..=5).map(settlement));
+        written_apart(&folder, (1..=5).map(settlement));
         folder.edit_records(sql);
         assert_eq!(folder.faults(), expected, "{sql}");
         assert!(folder.reader().size().unwrap().0 <= 5, "{sql}");
@@ -560,7 +590,7 @@ fn what_cannot_stand_where_it_stands_or_is_no_text_any_more_is_a_fault_and_no_fa
 fn a_record_that_is_none_any_more_keeps_no_other_from_being_read_written_or_removed() {
     for broken in ["'x'", "CAST(x'7bff7d' AS TEXT)", "'{\"at_ms\":\"x\"}'", "'{\"at_ms\":18446744073709551615}'"] {
         let folder = Folder::new();
-        written(&folder, (1..=5).map(|n| settlement(n * 11)));
+        written_apart(&folder, (1..=5).map(|n| settlement(n * 11)));
         folder.edit_records(&format!("UPDATE records SET record = {broken} WHERE seq = 1"));
         let ledger = Ledger::open(&folder.file(), LedgerLimits { keep: Duration::from_secs(600), ..limits() }).unwrap();
         ledger.settled(&settlement(630));

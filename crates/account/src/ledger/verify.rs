@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use serde::Deserialize;
 
 use super::LedgerError;
-use super::block::{self, Block, Filling, Stored};
+use super::block::{self, Block, FoundBy, Stored};
 use super::chain::{Hash, Head};
 use super::reader::LedgerReader;
 use super::retention::{anchor, head, signed, unsigned};
@@ -30,15 +30,20 @@ pub struct Fault {
 /// What can be wrong with a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// Its content or its hash was changed.
-    Edited,
+    /// Its content or its hash was changed, or that of one of those up to this place, which were written together.
+    Edited {
+        /// The last of them.
+        until: u64,
+    },
     /// It stands at a place before the one with which the ledger begins, where there can be none, or which another one has.
     Inserted {
         /// Its place, which may be none that the chain knows.
         place: i64,
     },
-    /// It is whole, but stood behind the record that is now at this place.
+    /// It and those that were written with it are whole, but stood behind the record that is now at this place.
     Moved {
+        /// The last of them.
+        until: u64,
         /// Where the record is that it followed.
         follows: u64,
     },
@@ -90,17 +95,15 @@ impl LedgerReader {
         let mut looked = Verified { anchor, head: newest, records: 0, faults: Vec::new() };
         let (mut before, mut named) = (anchor, BTreeMap::new());
         {
-            let columns = format!("SELECT {}, keys, min_ms, max_ms FROM blocks ORDER BY seq", block::COLUMNS);
+            let columns = format!("SELECT {}, min_ms, max_ms FROM blocks ORDER BY seq", block::COLUMNS);
             let mut select = transaction.prepare(&columns)?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
                 let block = Block::read(row)?;
-                for stored in block.records() {
-                    looked.records += 1;
-                    before = self.follow(&mut looked, before, stored)?;
-                    note_names(&mut named, stored);
-                }
-                let keys = row.get_ref(3)?.as_bytes().unwrap_or_default();
+                looked.records += block.count as u64;
+                before = self.follow(&mut looked, before, &block)?;
+                block.records().for_each(|stored| note_names(&mut named, stored));
+                let keys = row.get_ref(2)?.as_bytes().unwrap_or_default();
                 looked.compare_found_by(&block, keys, (row.get(4)?, row.get(5)?));
             }
         }
@@ -112,40 +115,42 @@ impl LedgerReader {
         Ok(looked)
     }
 
-    /// Looks whether a record follows the one before, and gives what the next has to follow.
-    fn follow(&self, looked: &mut Verified, before: Head, stored: Stored<'_>) -> Result<Head, LedgerError> {
-        let Stored { place, hash, text } = stored;
-        let Some(seq) = u64::try_from(place).ok().filter(|seq| *seq > before.seq) else {
+    /// Looks whether a block follows the one before, and gives what the next has to follow.
+    fn follow(&self, looked: &mut Verified, before: Head, block: &Block) -> Result<Head, LedgerError> {
+        let place = *block.places().start();
+        let Some(first) = u64::try_from(place).ok().filter(|first| *first > before.seq) else {
             looked.fault(0, FaultKind::Inserted { place });
             return Ok(before);
         };
-        if seq != before.seq + 1 {
-            looked.fault(before.seq + 1, FaultKind::Removed { until: seq - 1 });
+        if first != before.seq + 1 {
+            looked.fault(before.seq + 1, FaultKind::Removed { until: first - 1 });
         }
         // Behind a gap it is not known what it followed.
-        if hash.is_none() || seq == before.seq + 1 && hash != Some(before.hash.then(text)) {
-            let kind = self.what_became_of(looked, stored)?;
-            looked.fault(seq, kind);
+        if block.hash.is_none() || first == before.seq + 1 && block.hash != Some(before.hash.then(&block.texts)) {
+            let kind = self.what_became_of(looked, block)?;
+            looked.fault(first, kind);
         }
         // As the writer goes on behind one whose hash is none any more.
-        Ok(Head { seq, hash: hash.unwrap_or(Hash::GENESIS) })
+        Ok(Head { seq: unsigned(block.last), hash: block.hash.unwrap_or(Hash::GENESIS) })
     }
 
-    /// Whether a record that does not follow the one before it follows another.
-    fn what_became_of(&self, looked: &Verified, stored: Stored<'_>) -> Result<FaultKind, LedgerError> {
-        let Some(hash) = stored.hash.filter(|_| looked.faults.len() < SOUGHT_MAX) else { return Ok(FaultKind::Edited) };
-        if looked.anchor.hash.then(stored.text) == hash {
-            return Ok(FaultKind::Moved { follows: looked.anchor.seq });
+    /// Whether a block that does not follow the one before it follows another.
+    fn what_became_of(&self, looked: &Verified, block: &Block) -> Result<FaultKind, LedgerError> {
+        let until = unsigned(block.last);
+        let edited = FaultKind::Edited { until };
+        let Some(hash) = block.hash.filter(|_| looked.faults.len() < SOUGHT_MAX) else { return Ok(edited) };
+        if looked.anchor.hash.then(&block.texts) == hash {
+            return Ok(FaultKind::Moved { until, follows: looked.anchor.seq });
         }
-        let mut select = self.connection.prepare("SELECT seq, hashes, x'' FROM blocks ORDER BY seq")?;
+        let mut select = self.connection.prepare("SELECT seq, hash FROM blocks ORDER BY seq")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let is_before = |one: &Stored<'_>| one.hash.is_some_and(|before| before.then(stored.text) == hash);
-            if let Some(before) = Block::read(row)?.records().find(is_before) {
-                return Ok(FaultKind::Moved { follows: unsigned(before.place) });
+            let before = Hash::of_bytes(row.get_ref(1)?.as_bytes().unwrap_or_default());
+            if before.is_some_and(|before| before.then(&block.texts) == hash) {
+                return Ok(FaultKind::Moved { until, follows: unsigned(row.get(0)?) });
             }
         }
-        Ok(FaultKind::Edited)
+        Ok(edited)
     }
 }
 
@@ -187,13 +192,10 @@ impl Verified {
     }
 
     fn compare(&mut self, connection: &Connection, known: Head) -> Result<(), LedgerError> {
-        let mut find =
-            connection.prepare("SELECT seq, hashes, x'' FROM blocks WHERE seq >= ?1 ORDER BY seq LIMIT 1")?;
-        let mut rows = find.query([signed(known.seq)])?;
-        let block = rows.next()?.map(Block::read).transpose()?;
-        let is_it = |stored: &Stored<'_>| stored.place == signed(known.seq);
-        let is_same = match block.as_ref().and_then(|block| block.records().find(is_it)) {
-            Some(stored) => stored.hash == Some(known.hash),
+        let find = format!("SELECT {} FROM blocks WHERE seq >= ?1 ORDER BY seq LIMIT 1", block::COLUMNS);
+        let found = connection.query_row(&find, [signed(known.seq)], Block::read).optional()?;
+        let is_same = match found.filter(|block| block.places().contains(&signed(known.seq))) {
+            Some(block) => block.hash == Some(known.hash),
             None => known.seq != self.anchor.seq || self.anchor.hash == known.hash,
         };
         if known.seq > self.head.seq {
@@ -206,15 +208,15 @@ impl Verified {
 
     /// What a block is searched by is computed from its records. What is no record was told of before.
     fn compare_found_by(&mut self, block: &Block, keys: &[u8], times: (i64, i64)) {
-        let mut whole = Filling::default();
+        let mut readable = Vec::new();
         for (n, stored) in block.records().enumerate() {
-            let found_by = block::found_by(stored.text);
-            whole.push(b"", Hash::GENESIS, found_by);
-            if found_by.is_some_and(|(key, _)| block::nth(keys, n) != Some(key)) {
+            let Some(found_by) = FoundBy::read(stored.text) else { continue };
+            if block::nth(keys, n) != Some(found_by.key) {
                 self.fault(unsigned(stored.place), FaultKind::Misnamed);
             }
+            readable.push(found_by);
         }
-        if whole.times() != times {
+        if block::times(readable.into_iter()) != times {
             let (first, last) = block.places().into_inner();
             self.fault(unsigned(first), FaultKind::Misdated { until: unsigned(last) });
         }
@@ -241,6 +243,10 @@ impl Verified {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { seq, kind } = self;
+        let up_to = |until: &u64| match until {
+            until if until <= seq => format!("record {seq} was"),
+            until => format!("records {seq} to {until} were"),
+        };
         match kind {
             FaultKind::Inserted { place } => {
                 write!(
@@ -248,20 +254,17 @@ impl std::fmt::Display for Fault {
                     "record {place} was inserted: it stands before the begin of the ledger, or where another one does"
                 )
             }
-            FaultKind::Edited => write!(f, "record {seq} was edited"),
-            FaultKind::Moved { follows } => {
-                write!(f, "record {seq} was moved: it followed what is now record {follows}")
+            FaultKind::Edited { until } => write!(f, "{} edited", up_to(until)),
+            FaultKind::Moved { until, follows } => {
+                write!(f, "{} moved: before was what is now record {follows}", up_to(until))
             }
-            FaultKind::Removed { until } if until == seq => write!(f, "record {seq} was removed"),
-            FaultKind::Removed { until } => write!(f, "records {seq} to {until} were removed"),
+            FaultKind::Removed { until } => write!(f, "{} removed", up_to(until)),
             FaultKind::Cut => write!(f, "the records from {seq} on were cut off"),
             FaultKind::Rewritten => {
                 write!(f, "record {seq} is another one than it was: it or one before was written anew")
             }
             FaultKind::Misnamed => write!(f, "record {seq} is kept under the id of another request"),
-            FaultKind::Misdated { until } => {
-                write!(f, "records {seq} to {until} are kept under times that are not theirs")
-            }
+            FaultKind::Misdated { until } => write!(f, "{} put under times that are not theirs", up_to(until)),
             FaultKind::Shared(name) => write!(f, "what records share under the name {name} was edited"),
             FaultKind::Unshared(name) => {
                 write!(f, "what record {seq} shares with others under the name {name} was removed")

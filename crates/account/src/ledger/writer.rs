@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 use tracing::{info, warn};
 
-use super::block::{self, Filling};
+use super::block::{self, FoundBy};
 use super::chain::Head;
 use super::queue::{Batch, Next, Queue};
 use super::record::Record;
@@ -87,7 +87,6 @@ impl Ledger {
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
             shared: Arc::clone(&shared),
-            filling: Filling::default(),
             since_purge: PURGE_EVERY,
             // Of what an earlier process left there it is not known how much it is.
             in_log: 1,
@@ -99,8 +98,8 @@ impl Ledger {
 
     /// Makes the record of a settled exchange and hands it over without waiting; lost and counted where the queue is full.
     pub fn settled(&self, settlement: &Settlement) {
-        let text = self.text_of(settlement);
-        if !self.queue.push(&text, block::key(&settlement.request_id), settlement.settled_ms()) {
+        let found_by = FoundBy { key: block::key(&settlement.request_id), at_ms: settlement.settled_ms() };
+        if !self.queue.push(&self.text_of(settlement), found_by) {
             let lost = self.counters.overflowed.fetch_add(1, Ordering::Relaxed);
             if lost.is_multiple_of(TELL_LOST_EVERY) {
                 warn!(lost = lost + 1, "the ledger does not keep up; exchanges are not recorded");
@@ -173,8 +172,6 @@ struct Writer {
     queue: Arc<Queue>,
     counters: Arc<Counters>,
     shared: Arc<RwLock<Shared>>,
-    /// The block that is just being filled; empty between batches.
-    filling: Filling,
     since_purge: usize,
     /// Records written since the log was brought into the file.
     in_log: usize,
@@ -252,19 +249,13 @@ impl Writer {
         // The earliest of them, so that one of a clock that was ahead for a moment removes nothing.
         let mut now_ms = u64::MAX;
         {
-            let (mut insert, filling) = (transaction.prepare(block::INSERT)?, &mut self.filling);
-            // What an earlier try has left.
-            *filling = Filling::default();
-            for (entry, text) in batch.records() {
-                let found_by = Some((entry.key, entry.at_ms));
-                if !filling.takes(found_by) {
-                    filling.insert(&mut insert, signed(seq))?;
-                }
-                (seq, hash) = (seq + 1, hash.then(text));
-                filling.push(text, hash, found_by);
-                now_ms = now_ms.min(entry.at_ms);
+            let mut insert = transaction.prepare(block::INSERT)?;
+            for (records, texts) in batch.blocks() {
+                (seq, hash) = (seq + records.len() as u64, hash.then(texts));
+                let found_by = records.iter().map(|record| record.found_by);
+                now_ms = found_by.clone().fold(now_ms, |now_ms, found_by| now_ms.min(found_by.at_ms));
+                block::insert(&mut insert, signed(seq), hash, texts, found_by.map(Some))?;
             }
-            filling.insert(&mut insert, signed(seq))?;
         }
         let shared = {
             let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);

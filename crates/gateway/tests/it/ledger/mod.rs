@@ -241,11 +241,10 @@ async fn commands_read_beside_a_gateway_and_without_one() {
     assert!(people.contains("10 came before cloud/c was configured"), "{people}");
     assert!(!people.contains("a week  "), "{people}");
 
-    let hash = "CAST(substr(hashes, 1, length(hashes) - 32) || zeroblob(32) AS BLOB)";
-    edit(&home, &format!("UPDATE blocks SET hashes = {hash} WHERE seq = 10"));
+    edit(&home, "UPDATE blocks SET hash = zeroblob(32) WHERE seq = 10");
     let verify = tidegate(&home, &["ledger", "verify"]);
     assert_eq!(verify.status.code(), Some(1));
-    assert!(text(&verify).contains("record 10 was edited"), "{}", text(&verify));
+    assert!(text(&verify).contains("10 was edited") || text(&verify).contains("10 were edited"), "{}", text(&verify));
     drop((a, b));
 }
 
