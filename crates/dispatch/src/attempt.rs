@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use policy::{Attempt, Outcome, Plan};
 use tokio::time::{Instant, timeout_at};
-use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, UpstreamError, UpstreamForm, Usage};
+use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, TextSize, UpstreamError, UpstreamForm, Usage};
 
 use crate::admission::Seat;
 use crate::assemble::Assembled;
+use crate::counted::estimated;
 use crate::egress::{self, Message, Response};
 use crate::journal::{Journal, Try};
 use crate::leg::{Leg, Limits, Progress};
@@ -93,8 +94,7 @@ impl<'a> Order<'a> {
         let is_hedge = matches!(purpose, Purpose::Answer { is_hedge: true, .. });
         let admitted = target.health.admit();
         let left_alone = admitted.as_ref().err().copied();
-        let mut tried =
-            Try::begin(self.journal, target, admitted.ok(), self.request.prompt_tokens_estimate(), is_hedge);
+        let mut tried = Try::begin(self.journal, target, admitted.ok(), self.prompt_tokens(target, purpose), is_hedge);
         if let Some(probe_in) = left_alone {
             let failure = TargetFailure::left_alone(probe_in);
             tried.fail(&failure);
@@ -214,6 +214,13 @@ impl<'a> Order<'a> {
         so_far.delivered()?.content_only()
     }
 
+    /// What `target` has to read, estimated.
+    fn prompt_tokens(self, target: &Target, purpose: Purpose<'_>) -> u64 {
+        let mut size = TextSize::default();
+        size.add(self.prefix(target, purpose).unwrap_or_default());
+        self.request.prompt_tokens_estimate().saturating_add(size.tokens())
+    }
+
     /// What a continuation of `target` has to reproduce; nothing where it is asked to go on behind it.
     fn proof(self, target: &Target, so_far: &Output) -> Option<crate::delivered::Proof> {
         match self.prefix(target, Purpose::Continue(so_far)) {
@@ -272,12 +279,6 @@ fn conclude<'a>(
             Err(failure)
         }
     }
-}
-
-/// Counts that nobody reported.
-pub(crate) fn estimated(prompt_tokens: u64, completion_tokens: u64) -> Usage {
-    let total_tokens = prompt_tokens.saturating_add(completion_tokens);
-    Usage { prompt_tokens, completion_tokens, total_tokens, ..Usage::default() }
 }
 
 fn expect_event_stream(response: &Response) -> Result<(), TargetFailure> {

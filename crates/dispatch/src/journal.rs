@@ -10,7 +10,7 @@ use policy::{Outcome, TargetId, TargetProfile};
 use wire::{ChatChunk, ChatCompletion, TraceContext, Usage};
 
 use crate::admission::Seat;
-use crate::attempt::estimated;
+use crate::counted::estimated;
 use crate::health::Permit;
 use crate::sent::Sent;
 use crate::{AttemptSpan, Observation, Target, TargetFailure, Trace};
@@ -199,6 +199,16 @@ impl<'a> Try<'a> {
 
     pub(crate) fn target(&self) -> &'a Target {
         self.target
+    }
+
+    /// Tokens of what the target has to read, estimated.
+    pub(crate) fn prompt_tokens(&self) -> u64 {
+        self.prompt_tokens
+    }
+
+    /// Chunks with content that came.
+    pub(crate) fn pieces(&self) -> u64 {
+        self.pieces
     }
 
     /// Has a slot from now on.

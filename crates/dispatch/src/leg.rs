@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use wire::{ChatChunk, ChoiceEnds, SseDecoder, SseEvent, UpstreamError, Usage};
 
 use crate::TargetFailure;
+use crate::counted::Counted;
 use crate::egress::Response;
 use crate::journal::Try;
 
@@ -64,6 +65,8 @@ pub(crate) struct Leg<'a> {
     /// Choices that the caller asked for.
     choices_due: u64,
     usage: Option<Usage>,
+    /// Nothing was written since the target counted.
+    is_count_current: bool,
     skipped: u32,
     /// When the wait for the next piece of the answer began.
     waits_since: Option<Instant>,
@@ -91,6 +94,7 @@ impl<'a> Leg<'a> {
             choices: ChoiceEnds::default(),
             choices_due,
             usage: None,
+            is_count_current: false,
             skipped: 0,
             waits_since: None,
             rest: None,
@@ -100,6 +104,16 @@ impl<'a> Leg<'a> {
     /// Token counts, once the target gave them.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.usage
+    }
+
+    /// Token counts of what came of a stream that broke off: most targets count at the end alone. A piece is taken for a token
+    /// then.
+    pub(crate) fn counted_so_far(&self) -> Counted {
+        match self.usage {
+            Some(usage) if self.is_count_current => Counted::reported(usage),
+            Some(usage) => Counted::outdated(usage, self.tried.pieces()),
+            None => Counted::estimated(self.tried.prompt_tokens(), self.tried.pieces()),
+        }
     }
 
     /// Pulls until the first content is in `sink`, or the stream is whole without any.
@@ -262,7 +276,9 @@ impl<'a> Leg<'a> {
         self.waits_since = None;
         self.tried.saw(&chunk);
         if chunk.usage.is_some() {
-            self.usage = chunk.usage;
+            (self.usage, self.is_count_current) = (chunk.usage, true);
+        } else if chunk.has_content() {
+            self.is_count_current = false;
         }
         sink.chunk(event, &chunk)
     }

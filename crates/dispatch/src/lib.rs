@@ -10,6 +10,7 @@ mod answer;
 mod asking;
 mod assemble;
 mod attempt;
+mod counted;
 mod delivered;
 mod destination;
 mod egress;

@@ -31,6 +31,8 @@ pub(crate) struct Output {
     identity: Option<StreamIdentity>,
     /// Goes on under the identity of an earlier stream.
     is_continuation: bool,
+    /// Goes on behind what an earlier stream delivered, which it has not reproduced.
+    is_rest: bool,
     proof: Option<Proof>,
     size: TextSize,
 }
@@ -47,6 +49,7 @@ impl Output {
             delivered: is_comparable.then(Delivered::default),
             identity: None,
             is_continuation: false,
+            is_rest: false,
             proof: None,
             size: TextSize::default(),
         }
@@ -64,9 +67,17 @@ impl Output {
             delivered: self.delivered.clone(),
             identity: self.identity.clone(),
             is_continuation: true,
+            is_rest: proof.is_none(),
+            // What was delivered is of the answer of a stream that reproduces it.
+            size: if proof.is_some() { self.size } else { TextSize::default() },
             proof,
-            size: self.size,
         }
+    }
+
+    /// Whether it goes on behind what an earlier stream delivered without having reproduced it: what its target counts is not of
+    /// the whole answer then.
+    pub(crate) fn is_rest(&self) -> bool {
+        self.is_rest
     }
 
     /// What the caller has, where it can be continued.
@@ -92,7 +103,7 @@ impl Output {
         self.bytes.extend_from_slice(&DONE_FRAME);
     }
 
-    /// Tokens of the texts so far, estimated.
+    /// Tokens of the texts of this stream so far, estimated.
     pub(crate) fn tokens(&self) -> u64 {
         self.size.tokens()
     }
@@ -102,7 +113,8 @@ impl Output {
     }
 
     fn pass(&mut self, event: &SseEvent, chunk: &ChatChunk<'_>) {
-        let hides_usage = !self.shown.usage;
+        // Of a rest the target counts another prompt and not all of the answer; that of the whole goes out at the end.
+        let hides_usage = !self.shown.usage || self.is_rest;
         let is_hidden = (hides_usage && chunk.is_usage_only()) || (!self.shown.progress && chunk.is_progress_only());
         if is_hidden {
             return;

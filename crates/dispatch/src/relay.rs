@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use wire::Usage;
 
 use crate::TargetFailure;
-use crate::attempt::{Begun, Opened, estimated};
+use crate::attempt::{Begun, Opened};
+use crate::counted::Counted;
 use crate::delivered::Delivered;
 use crate::execute::Execution;
 use crate::leg::{Leg, Progress};
@@ -44,8 +45,10 @@ pub struct Relay<'a> {
     /// The target broke off; what it had sent before is on its way first.
     broken: Option<TargetFailure>,
     end: Option<StreamEnd>,
-    usage: Option<Usage>,
-    is_usage_estimated: bool,
+    /// Of what earlier targets wrote, behind which this one goes on; `None` where it answers from the beginning.
+    beginning: Option<Counted>,
+    /// Of the whole answer, once it is complete.
+    counted: Option<Counted>,
     first_content_at: Option<Instant>,
     target: (TargetId, Locality),
 }
@@ -63,8 +66,8 @@ impl<'a> Relay<'a> {
             output,
             broken: None,
             end: None,
-            usage: None,
-            is_usage_estimated: false,
+            beginning: None,
+            counted: None,
             first_content_at,
             target,
         };
@@ -113,16 +116,17 @@ impl<'a> Relay<'a> {
         &self.target
     }
 
-    /// Token counts once the stream is complete, as the target gave them, else estimated.
+    /// Token counts of the whole answer once the stream is complete, as the target gave them, else estimated. Of an answer whose
+    /// end was written behind its beginning: the first prompt, and what all of its targets wrote.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        self.usage
+        self.counted.map(|counted| counted.usage)
     }
 
-    /// Whether [`Self::usage`] is an estimate.
+    /// Whether [`Self::usage`] is an estimate, or a part of it.
     #[must_use]
     pub fn is_usage_estimated(&self) -> bool {
-        self.is_usage_estimated
+        self.counted.is_some_and(|counted| counted.is_estimated())
     }
 
     /// When the first content (text, reasoning, tool call, refusal) arrived.
@@ -133,22 +137,25 @@ impl<'a> Relay<'a> {
 
     fn complete(&mut self) {
         let Some(mut leg) = self.leg.take() else { return };
-        let prompt_tokens = self.execution.order.request.prompt_tokens_estimate();
-        let (usage, is_estimated) = match leg.usage() {
-            Some(usage) => (usage, false),
-            None => (estimated(prompt_tokens, self.output.tokens()), true),
+        let own = match leg.usage() {
+            Some(usage) => Counted::reported(usage),
+            None => Counted::estimated(leg.tried.prompt_tokens(), self.output.tokens()),
         };
-        self.output.done(usage, is_estimated);
-        leg.tried.count(Some(usage), is_estimated);
+        let whole = self.beginning.map_or(own, |beginning| beginning.followed_by(own));
+        self.output.done(whole.usage, whole.is_estimated());
+        leg.tried.count(Some(own.usage), own.is_estimated());
         leg.tried.succeed();
-        (self.usage, self.is_usage_estimated, self.end) = (Some(usage), is_estimated, Some(StreamEnd::Complete));
+        (self.counted, self.end) = (Some(whole), Some(StreamEnd::Complete));
     }
 
     /// The target broke off: goes on with another stream, or ends.
     async fn recover(&mut self, failure: TargetFailure) {
+        let mut so_far = self.beginning;
         if let Some(mut leg) = self.leg.take() {
             // What was written so far is paid for, if anything is.
-            leg.tried.count(leg.usage(), false);
+            let own = leg.counted_so_far();
+            so_far = Some(so_far.map_or(own, |beginning| beginning.followed_by(own)));
+            leg.tried.count(Some(own.usage), own.is_estimated());
             leg.tried.fail(&TargetFailure { outcome: Outcome::Interrupted, ..failure.clone() });
         }
         if self.output.delivered().is_some_and(Delivered::is_comparable) {
@@ -158,7 +165,7 @@ impl<'a> Relay<'a> {
             // Slow is not wrong, nor did the caller leave.
             journal.dropping(Outcome::Unproven, looking);
             if let Ok(Some((place, begun))) = found {
-                return self.go_on(place, begun);
+                return self.go_on(place, begun, so_far);
             }
         }
         let stalled = matches!(failure.outcome, Outcome::IdleTimeout | Outcome::TotalTimeout);
@@ -169,11 +176,12 @@ impl<'a> Relay<'a> {
         self.end = Some(StreamEnd::Interrupted { detail, stalled });
     }
 
-    fn go_on(&mut self, place: usize, begun: Begun<'a>) {
+    fn go_on(&mut self, place: usize, begun: Begun<'a>, so_far: Option<Counted>) {
         let Begun::Stream(opened) = begun else { return };
         let Opened { leg, output, progress } = *opened;
         let profile = &leg.tried.target().profile;
         self.target = (profile.id.clone(), profile.locality);
+        self.beginning = so_far.filter(|_| output.is_rest());
         (self.place, self.output, self.leg) = (place, output, Some(leg));
         if progress == Progress::Whole {
             self.complete();

@@ -197,6 +197,67 @@ async fn a_target_that_continues_a_prefix_is_asked_to_only_for_the_same_model() 
     assert_eq!(last_messages(&b), 1);
 }
 
+/// What a caller is told, and what is recorded, of an answer whose end another target wrote behind its beginning.
+#[tokio::test]
+async fn the_usage_of_an_answer_in_two_parts_is_of_the_whole() {
+    let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let config = crate::support::cloud_config(&[&a, &b], "")
+        .replace("model: upstream-b\n", "model: upstream-a\n    continues_prefix: true\n");
+    let gateway = Gateway::start(&config).await;
+    let piece = |text: &str, usage: Value| {
+        let choices = json!([{"index": 0, "delta": {"content": text}, "finish_reason": null}]);
+        let data = json!({"id": "c", "model": "m", "choices": choices, "usage": usage});
+        format!("data: {data}\n\n")
+    };
+    let count = |prompt: u64, completion: u64| json!({"prompt_tokens": prompt, "completion_tokens": completion});
+    let finish = r#"data: {"id":"c","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let counted = Behaviour::Answer {
+        text: "turns.".into(),
+        usage: Usage { prompt_tokens: 15, completion_tokens: 3, cached_tokens: 0 },
+    };
+    let uncounted = Behaviour::event_stream(piece("turns.", Value::Null) + finish + "\n\ndata: [DONE]\n\n");
+    let whole = piece("The ", Value::Null) + &piece("tide ", count(12, 2));
+    let early = piece("The ", count(12, 1)) + &piece("tide ", Value::Null);
+    let never = piece("The ", Value::Null) + &piece("tide ", Value::Null);
+    // What the first counts, and the second; the counts of the whole, and of each.
+    let cases = [
+        (&never, &counted, (13, 5, true), [(None, 2, true), (Some(15), 3, false)]),
+        (&whole, &counted, (12, 5, false), [(Some(12), 2, false), (Some(15), 3, false)]),
+        (&early, &counted, (12, 5, true), [(Some(12), 2, true), (Some(15), 3, false)]),
+        (&whole, &uncounted, (12, 4, true), [(Some(12), 2, false), (None, 2, true)]),
+    ];
+    for (number, (first, second, of_whole, of_each)) in cases.into_iter().enumerate() {
+        let mut body = hello_stream();
+        // A conversation of its own: one goes on with who gave the end of its last answer.
+        body["messages"][0]["content"] = json!(format!("case {number}"));
+        body["stream_options"] = json!({"include_usage": true});
+        a.script([Behaviour::event_stream(first.clone()), Behaviour::status(500)]);
+        b.set_default(second.clone());
+        let reply = Reply::of(chat(&gateway, &body)).await;
+        assert_eq!(content(&reply.text), "The tide turns.", "{number}: {}", reply.text);
+        let (_, rest) = reply.text.split_once(": continued by cloud/b\n\n").unwrap();
+        let told: Vec<Value> = chunks(rest).into_iter().filter(|chunk| chunk["usage"].is_object()).collect();
+        let (prompt, completion, is_estimated) = of_whole;
+        let mut usage = count(prompt, completion);
+        usage["total_tokens"] = json!(prompt + completion);
+        if is_estimated {
+            usage["estimated"] = json!(true);
+        }
+        assert_eq!((told.len(), &told[0]["usage"]), (1, &usage), "{number}: {}", reply.text);
+        let id = reply.header("x-request-id");
+        let receipt = Reply::of(testkit::http_client().get(gateway.url(&format!("/v1/receipts/{id}")))).await.json();
+        let tokens = json!({"input": prompt, "cached": 0, "output": completion, "estimated": is_estimated});
+        assert_eq!(receipt["tokens"], tokens, "{number}");
+        let attempts = receipt["attempts"].as_array().unwrap();
+        let ends = [attempts.first().unwrap(), attempts.last().unwrap()];
+        for (attempt, (prompt, completion, is_estimated)) in ends.into_iter().zip(of_each) {
+            let own = &attempt["tokens"];
+            assert!(prompt.is_none_or(|prompt: u64| own["input"] == prompt), "{number}: {receipt}");
+            assert_eq!((&own["output"], &own["estimated"]), (&json!(completion), &json!(is_estimated)), "{receipt}");
+        }
+    }
+}
+
 /// How many messages the last request had.
 fn last_messages(upstream: &ScriptedUpstream) -> usize {
     upstream.attempts().last().unwrap().json()["messages"].as_array().unwrap().len()
