@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use policy::{Outcome, Plan, Step, TargetFacts, TargetId, TargetProfile, TargetState, Walk};
 use tokio::time::{Instant, sleep};
-use wire::{ChatRequest, EngineCounts};
+use wire::{ChatRequest, EngineCounts, StreamForm};
 
 use crate::attempt::{Begun, Order, Purpose};
 use crate::hedge::{HedgeLimits, Hedging};
@@ -189,6 +189,7 @@ impl<'a> Execution<'a> {
             return attempt(step, is_last, false).await;
         };
         let slo = self.slo_unless_hedged(step, after);
+        let place = order.journal.len();
         let mut first = Box::pin(attempt(step, slo.is_some(), false));
         tokio::select! {
             biased;
@@ -203,8 +204,13 @@ impl<'a> Execution<'a> {
             tokio::select! {
                 biased;
                 tried = &mut first => return tried,
-                () = late => order.journal.dropping(Outcome::FirstTokenTimeout, first),
+                () = late => {}
             }
+            // Of an answer that goes out whole the first token is seen here alone.
+            if order.journal.has_begun(place) {
+                return first.await;
+            }
+            order.journal.dropping(Outcome::FirstTokenTimeout, first);
             let failure = TargetFailure::new(Outcome::FirstTokenTimeout, Outcome::FirstTokenTimeout.as_str());
             return Tried { step, result: Err(failure) };
         };
@@ -225,9 +231,15 @@ impl<'a> Execution<'a> {
     }
 
     /// The objective of a try of which it is not known yet whether it is the last one possible: the only other one runs beside it
-    /// if there is a hedge, and then nothing follows. Counted here instead of in the try, from its begin.
+    /// if there is a hedge, and then nothing follows. Counted here instead of in the try, from its begin. None where no first
+    /// token will be seen.
     fn slo_unless_hedged(&self, step: Step<'a>, after: Duration) -> Option<Duration> {
-        let slo = step.attempt.ttft_deadline().filter(|slo| *slo > after && self.order.request.stream())?;
+        let slo = step.attempt.ttft_deadline().filter(|slo| *slo > after)?;
+        let Order { request, dispatcher, .. } = self.order;
+        let form = dispatcher.target(step.attempt.target())?.provider.form(request);
+        if !request.stream() && form.stream != StreamForm::Always {
+            return None;
+        }
         let mut walk = self.walk.clone();
         walk.advance(self.order.plan)?;
         walk.peek(self.order.plan).is_none().then_some(slo)

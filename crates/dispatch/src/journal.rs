@@ -30,7 +30,7 @@ pub struct AttemptRecord {
     pub retry_after: Option<Duration>,
     /// How long it took until it ended.
     pub duration: Duration,
-    /// From its begin to its first content.
+    /// From its begin to its first content; there as soon as that has come.
     pub time_to_first_token: Option<Duration>,
     /// Token counts: as the target gave them, else estimated where it is likely to charge for them: for an answer, and for one
     /// that it had begun, or could have, when nobody wanted it any more.
@@ -96,6 +96,11 @@ impl Journal {
             }
             _ => None,
         }
+    }
+
+    /// Whether the try at this place has brought content.
+    pub(crate) fn has_begun(&self, place: usize) -> bool {
+        self.lock().get(place).is_some_and(|record| record.time_to_first_token.is_some())
     }
 
     /// Whose answer broke off last after a part of it had reached the caller.
@@ -251,6 +256,9 @@ impl<'a> Try<'a> {
             self.pieces += 1;
             if self.first_content.is_none() {
                 self.first_content = Some(self.begun.elapsed());
+                if let Some(record) = self.journal.lock().get_mut(self.place) {
+                    record.time_to_first_token = self.first_content;
+                }
                 if let Some(permit) = &self.permit {
                     permit.saw_content();
                 }

@@ -5,9 +5,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use testkit::{Behaviour, Gateway, ScriptedUpstream};
+use testkit::{Behaviour, Gateway, ScriptedUpstream, bin};
 
-use crate::support::{Reply, chat, cloud_config, hello, hello_stream, settled_metrics};
+use crate::support::{LISTEN, Reply, chat, cloud_config, hello, hello_stream, push_clouds, settled_metrics};
+
+/// A target that is expected to answer in 10 ms, of a known price.
+const EXPECTED: &str = "    price: {input_usd_per_mtok: 1.0, output_usd_per_mtok: 1.0}\n    latency: {ttft_ms: 10, tokens_per_s: 100}\n    model:";
 
 /// Two targets of a route that hedges after 50 ms.
 async fn hedged(a: &ScriptedUpstream, b: &ScriptedUpstream, extra: &str) -> (Gateway, tempfile::TempPath) {
@@ -27,10 +30,7 @@ async fn limited(
     file.write_all(policy.as_bytes()).unwrap();
     let path = file.into_temp_path();
     let config = cloud_config(&[a, b], &format!("policy: {{file: '{}'}}\n{extra}", path.display()));
-    let config = config.replace(
-        "    model:",
-        "    price: {input_usd_per_mtok: 1.0, output_usd_per_mtok: 1.0}\n    latency: {ttft_ms: 10, tokens_per_s: 100}\n    model:",
-    );
+    let config = config.replace("    model:", EXPECTED);
     (Gateway::start(&config).await, path)
 }
 
@@ -133,6 +133,68 @@ async fn an_objective_cuts_an_attempt_beside_which_none_may_run() {
     let metrics = settled_metrics(&gateway).await;
     assert!(
         metrics.contains(r#"tidegate_attempts_total{outcome="first_token_timeout",target="cloud/a"} 1"#),
+        "{metrics}"
+    );
+}
+
+/// A worker, which holds its answers after this many chunks until the file is there, and `cloud/b`, for one request that is no stream.
+async fn beside_a_worker(limits: &str, extra: &str, held_after: u64, b: Behaviour, lasts: Duration) -> (Reply, String) {
+    let (folder, cloud) = (tempfile::tempdir().unwrap(), ScriptedUpstream::start().await);
+    cloud.set_default(b);
+    let (model, go) = (folder.path().join("m.gguf"), folder.path().join("go"));
+    std::fs::write(&model, "GGUF").unwrap();
+    let policy = folder.path().join("policy.yaml");
+    std::fs::write(
+        &policy,
+        format!("version: 1\nroutes:\n  - {{id: all, objective: in_order, candidates: ['*'], limits: {{{limits}}}}}\n"),
+    )
+    .unwrap();
+    let mut config = format!(
+        "{LISTEN}policy: {{file: '{}'}}\n{extra}\nengine: {{path: '{}'}}\ntargets:\n  - id: local/m\n    provider: llama_cpp\n    model_path: '{}'\n    eager: true\n    extra_args: [--fake-hold, '{}', --fake-hold-after, '{held_after}']\n    latency: {{ttft_ms: 10, tokens_per_s: 100}}\n",
+        policy.display(),
+        bin("fake-llama-server").display(),
+        model.display(),
+        go.display(),
+    );
+    push_clouds(&mut config, &[&cloud]);
+    let config = config.replace("cloud/a", "cloud/b").replace("    model:", EXPECTED);
+    let gateway = Gateway::start(&config).await;
+    gateway.wait_for_log("\"state\":\"ready\"").await;
+    let (reading, begun) = (tokio::spawn(Reply::of(chat(&gateway, &hello()))), Instant::now());
+    while begun.elapsed() < lasts && !reading.is_finished() {
+        gateway.metrics().await;
+    }
+    std::fs::write(&go, "").unwrap();
+    (reading.await.unwrap(), settled_metrics(&gateway).await)
+}
+
+#[tokio::test]
+async fn an_objective_does_not_cut_the_last_of_two_answers_that_go_out_whole() {
+    let limits = "hedge_after_ms: 30, ttft_slo_ms: 100";
+    let (both, lasts) = ("hedging: {max_share: 1.0}", Duration::from_millis(400));
+    // The hedge has failed, and the worker is all that is left: its prompt may take longer than wanted.
+    let (reply, metrics) = beside_a_worker(limits, both, 0, Behaviour::status(401), lasts).await;
+    assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "local/m"), "{}", reply.text);
+    assert!(metrics.contains(r#"tidegate_hedges_total{outcome="unauthorized",target="cloud/b"} 1"#), "{metrics}");
+    // Both run past the objective, and the worker is first.
+    let (reply, metrics) = beside_a_worker(limits, both, 0, Behaviour::StallBeforeHeaders, lasts).await;
+    assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "local/m"), "{}", reply.text);
+    assert!(metrics.contains(r#"tidegate_hedges_total{outcome="hedge_lost",target="cloud/b"} 1"#), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_objective_is_met_by_the_first_token_of_an_answer_that_goes_out_whole() {
+    let limits = "hedge_after_ms: 30, ttft_slo_ms: 300";
+    let lasts = Duration::from_millis(700);
+    let answer = Behaviour::answer("from the cloud");
+    let off = "hedging: {max_share: 0.0}";
+    let (reply, _) = beside_a_worker(limits, off, 1, answer.clone(), lasts).await;
+    assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "local/m"), "{}", reply.text);
+    // Without one the other is asked, as none may run beside it.
+    let (reply, metrics) = beside_a_worker(limits, off, 0, answer, lasts).await;
+    assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "cloud/b"), "{}", reply.text);
+    assert!(
+        metrics.contains(r#"tidegate_attempts_total{outcome="first_token_timeout",target="local/m"} 1"#),
         "{metrics}"
     );
 }

@@ -40,6 +40,10 @@ pub(crate) struct Arguments {
     pub(crate) crash_after: Option<u64>,
     /// `--fake-stall-after K`: send nothing more in a streamed answer after K content chunks, until the peer leaves.
     pub(crate) stall_after: Option<u64>,
+    /// `--fake-hold FILE`: in each streamed answer wait until the file is there, before its first content chunk.
+    pub(crate) hold: Option<PathBuf>,
+    /// `--fake-hold-after K`: only after K content chunks.
+    pub(crate) hold_after: u64,
     /// `--fake-say-on-chat LINE`: a line on stderr for each chat request.
     pub(crate) say_on_chat: Option<String>,
 }
@@ -77,6 +81,8 @@ impl Arguments {
                 "--fake-crash-on-chat" => parsed.crash_on_chat = Some(number(&flag, value()?)?),
                 "--fake-crash-after" => parsed.crash_after = Some(number(&flag, value()?)?),
                 "--fake-stall-after" => parsed.stall_after = Some(number(&flag, value()?)?),
+                "--fake-hold" => parsed.hold = Some(value()?.into()),
+                "--fake-hold-after" => parsed.hold_after = number(&flag, value()?)?,
                 "--fake-say-on-chat" => parsed.say_on_chat = Some(value()?),
                 // A misspelt behaviour would make a test pass for nothing.
                 other if other.starts_with("--fake-") => return Err(format!("invalid argument: {other}")),

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ use crate::{Server, Stream};
 
 /// A moment in the past: `created` of every answer.
 const CREATED: u64 = 1_700_000_000;
+/// Between two looks for the file of `--fake-hold`.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Takes a slot for as long as it lives. As in the real server it is free before the end of the answer is out: who has read that may send
 /// the next request.
@@ -90,6 +93,11 @@ impl Server {
             }
             if self.arguments.stall_after == Some(sent as u64) {
                 return http::wait_for_close(stream);
+            }
+            if let (Some(file), true) = (&self.arguments.hold, self.arguments.hold_after == sent as u64) {
+                while !file.exists() {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
             }
             if let Some(part) = parts.get(sent) {
                 http::write_event(stream, &reply.chunk(json!({"content": part}), None).to_string())?;
