@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use policy::{Locality, Outcome, TargetId};
+use policy::{Locality, OFFLINE_RETRY_AFTER, Outcome, TargetId};
 use wire::{UpstreamError, Usage};
 
 use crate::Relay;
@@ -44,6 +44,12 @@ impl TargetFailure {
     pub(crate) fn left_alone(probe_in: Duration) -> Self {
         let detail = "its breaker is open, or another request is finding out whether it answers again";
         Self { retry_after: Some(probe_in), ..Self::new(Outcome::LeftAlone, detail) }
+    }
+
+    /// A target that cannot be reached, as there is no network; `detail` says whether there was one.
+    #[must_use]
+    pub(crate) fn network_gone(detail: &str) -> Self {
+        Self { retry_after: Some(OFFLINE_RETRY_AFTER), ..Self::new(Outcome::NetworkGone, detail) }
     }
 
     /// A worker that cannot be made ready.

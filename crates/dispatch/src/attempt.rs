@@ -1,5 +1,6 @@
 //! One try on one target: sent, its status sorted, its answer read up to the first content. Until then it may be replaced.
 
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -10,11 +11,12 @@ use wire::{ChatCompletion, ChatRequest, CompletionError, StreamForm, TextSize, U
 use crate::admission::Seat;
 use crate::assemble::Assembled;
 use crate::counted::estimated;
-use crate::egress::{self, Message, Response};
+use crate::egress::{self, Message, Response, Wait};
 use crate::journal::{Journal, Try};
 use crate::leg::{Leg, Limits, Progress};
 use crate::output::Output;
 use crate::refusal::{of_error, retry_after};
+use crate::way::{Cut, NETWORK_WENT, Way};
 use crate::{Asking, Dispatcher, Lead, Target, TargetFailure};
 
 /// Longest body of an answer that is not a stream, in bytes.
@@ -92,11 +94,16 @@ impl<'a> Order<'a> {
         };
         debug_assert_eq!(attempt.locality(), target.profile.locality, "a plan is made of this dispatcher's facts");
         let is_hedge = matches!(purpose, Purpose::Answer { is_hedge: true, .. });
-        let admitted = target.health.admit();
-        let left_alone = admitted.as_ref().err().copied();
-        let mut tried = Try::begin(self.journal, target, admitted.ok(), self.prompt_tokens(target, purpose), is_hedge);
-        if let Some(probe_in) = left_alone {
-            let failure = TargetFailure::left_alone(probe_in);
+        let admitted = match target.health.way().is_gone() {
+            true => Err(TargetFailure::network_gone("there is no network")),
+            false => target.health.admit().map_err(TargetFailure::left_alone),
+        };
+        let (permit, barred) = match admitted {
+            Ok(permit) => (Some(permit), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let mut tried = Try::begin(self.journal, target, permit, self.prompt_tokens(target, purpose), is_hedge);
+        if let Some(failure) = barred {
             tried.fail(&failure);
             return Err(failure);
         }
@@ -169,13 +176,14 @@ impl<'a> Order<'a> {
             tried.hide();
         }
         let body = self.request.for_upstream(&form).into();
-        let due = match streams {
-            true => (limits.first_token, Outcome::FirstTokenTimeout),
-            false => (limits.total, Outcome::TotalTimeout),
+        let way = target.health.way();
+        let wait = match streams {
+            true => Wait { due: limits.first_token, late: Outcome::FirstTokenTimeout, way },
+            false => Wait { due: limits.total, late: Outcome::TotalTimeout, way },
         };
         let message = Message { body, stream: streams, trace: tried.told() };
-        let sent = egress::send(self.plan.placement(), &target.profile, &destination, message, &tried.sent, due);
-        let response = sent.await.map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail))?;
+        let sent = egress::send(self.plan.placement(), &target.profile, &destination, message, &tried.sent, wait);
+        let response = sent.await?;
         if response.status() != 200 {
             // Refused before it had a slot, or after it.
             tried.rise();
@@ -185,9 +193,7 @@ impl<'a> Order<'a> {
             expect_event_stream(&response)?;
             return Ok(Asked::Stream(Box::new(response), limits));
         }
-        let read = timeout_at(limits.total, read_body(response, ANSWER_BYTES_MAX)).await;
-        let late = |_| TargetFailure::new(Outcome::TotalTimeout, "the answer did not end within its limit");
-        let body = read.map_err(late)??;
+        let body = read_body(response, ANSWER_BYTES_MAX, limits.total, way).await?;
         tried.rise();
         Ok(Asked::Whole(body))
     }
@@ -296,22 +302,27 @@ async fn refused(response: Response, due: Instant) -> TargetFailure {
     let status = response.status();
     let retry_after = response.retry_after().and_then(|text| retry_after(text, SystemTime::now()));
     let due = due.min(Instant::now() + ERROR_BODY_WAIT);
-    let body = timeout_at(due, read_body(response, ERROR_BYTES_MAX)).await;
-    let error = UpstreamError::parse(&body.ok().and_then(Result::ok).unwrap_or_default());
+    let body = read_body(response, ERROR_BYTES_MAX, due, Way::new(None)).await;
+    let error = UpstreamError::parse(&body.unwrap_or_default());
     TargetFailure { retry_after, ..of_error(Some(status), &error) }
 }
 
-async fn read_body(mut response: Response, limit: usize) -> Result<Bytes, TargetFailure> {
+async fn read_body(mut response: Response, limit: usize, due: Instant, way: Way<'_>) -> Result<Bytes, TargetFailure> {
     let mut body = BytesMut::new();
     loop {
-        match response.read(&mut body).await {
-            Ok(_) if body.len() > limit => {
+        let read = way.within(due, pin!(response.read(&mut body))).await;
+        match read {
+            Ok(Ok(_)) if body.len() > limit => {
                 let detail = format!("the body is longer than {limit} bytes");
                 return Err(TargetFailure::new(Outcome::InvalidAnswer, &detail));
             }
-            Ok(true) => {}
-            Ok(false) => return Ok(body.freeze()),
-            Err(error) => return Err(TargetFailure::new(Outcome::ConnectionLost, &error)),
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return Ok(body.freeze()),
+            Ok(Err(error)) => return Err(TargetFailure::new(Outcome::ConnectionLost, &error)),
+            Err(Cut::Late) => {
+                return Err(TargetFailure::new(Outcome::TotalTimeout, "the answer did not end within its limit"));
+            }
+            Err(Cut::NetworkGone) => return Err(TargetFailure::network_gone(NETWORK_WENT)),
         }
     }
 }

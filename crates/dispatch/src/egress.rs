@@ -4,6 +4,7 @@
 //! Never follows redirects (a redirect could carry a prompt elsewhere), and never takes a proxy on the way to
 //! a destination on this device.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,11 +13,12 @@ use policy::{Outcome, Placement, TargetProfile};
 use tokio::time::Instant;
 use wire::TraceContext;
 
-use crate::Destination;
 use crate::destination::Route;
 use crate::http1;
 use crate::sent::{Counted, Sent};
 use crate::trace::{TRACEPARENT, TRACESTATE};
+use crate::way::{Cut, NETWORK_WENT, Way};
+use crate::{Destination, TargetFailure};
 
 /// How long the end of a body is awaited that nobody needs, so that the connection can be used again.
 const DRAIN_LIMIT: Duration = Duration::from_millis(250);
@@ -30,11 +32,20 @@ pub(crate) struct Message {
     pub(crate) trace: Option<TraceContext>,
 }
 
-/// Sends one prompt and waits for the response headers until `due`. `out` is told how much of it has left, also where this is
+/// How long the response headers are awaited.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait<'a> {
+    pub(crate) due: Instant,
+    /// What it means when they do not come in time.
+    pub(crate) late: Outcome,
+    pub(crate) way: Way<'a>,
+}
+
+/// Sends one prompt and waits for the response headers as `wait` says. `out` is told how much of it has left, also where this is
 /// dropped.
 ///
 /// # Errors
-/// [`Outcome::ConnectFailed`], [`Outcome::ConnectionLost`], or `late` when they do not come in time. A destination that the
+/// [`Outcome::ConnectFailed`], [`Outcome::ConnectionLost`], [`Outcome::NetworkGone`], or what `wait` says when they do not come in time. A destination that the
 /// placement forbids is never connected to; as that is a defect of the gateway, the error says so and the
 /// attempt counts as not connected.
 pub(crate) async fn send(
@@ -43,8 +54,8 @@ pub(crate) async fn send(
     destination: &Destination,
     Message { body, stream, trace }: Message,
     out: &Sent,
-    (due, late): (Instant, Outcome),
-) -> Result<Response, (Outcome, String)> {
+    wait: Wait<'_>,
+) -> Result<Response, TargetFailure> {
     let forbidden = placement.forbids(profile).map(|reason| reason.code());
     let elsewhere = (destination.locality() != profile.locality).then_some("not_where_the_target_is");
     if let Some(cause) = forbidden.or(elsewhere) {
@@ -55,10 +66,11 @@ pub(crate) async fn send(
             cause,
             "egress refused: the plan held a target that its placement forbids"
         );
-        return Err((Outcome::ConnectFailed, "the gateway refused to send the prompt there".to_owned()));
+        let detail = "the gateway refused to send the prompt there";
+        return Err(TargetFailure::new(Outcome::ConnectFailed, detail));
     }
     let accept = if stream { "text/event-stream" } else { "application/json" };
-    let sent = async {
+    let sent = pin!(async {
         match &destination.route {
             Route::Plain(client) => {
                 client.post(accept, trace.as_ref(), body, out).await.map(Response::Plain).map_err(|error| match error {
@@ -81,9 +93,12 @@ pub(crate) async fn send(
                 })
             }
         }
-    };
-    let late = |_| Err((late, "no response headers within the limit".to_owned()));
-    tokio::time::timeout_at(due, sent).await.unwrap_or_else(late)
+    });
+    match wait.way.within(wait.due, sent).await {
+        Ok(sent) => sent.map_err(|(outcome, detail)| TargetFailure::new(outcome, &detail)),
+        Err(Cut::Late) => Err(TargetFailure::new(wait.late, "no response headers within the limit")),
+        Err(Cut::NetworkGone) => Err(TargetFailure::network_gone(NETWORK_WENT)),
+    }
 }
 
 /// A response whose header has come. Dropped before its end, it closes its connection.

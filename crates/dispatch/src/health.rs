@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use policy::{
-    Admission, Breaker, BreakerCause, BreakerChange, BreakerLimits, BreakerState, Connectivity, HealthSignal, Outcome,
-    TargetId, TargetState, Ticket,
+    Admission, Breaker, BreakerCause, BreakerChange, BreakerLimits, BreakerState, HealthSignal, Outcome, TargetId,
+    TargetState, Ticket,
 };
 use tokio::time::Instant;
 
 use crate::Network;
+use crate::way::Way;
 
 #[cfg(test)]
 mod tests;
@@ -103,7 +104,7 @@ impl TargetHealth {
         if matches!(own, TargetState::Down(_) | TargetState::Downloading) {
             return own;
         }
-        if self.place.is_some() && self.network.connectivity().is_some_and(Connectivity::is_away) {
+        if self.way().is_gone() {
             return TargetState::Unreachable;
         }
         let now = self.begun.elapsed();
@@ -121,6 +122,11 @@ impl TargetHealth {
             _ if now < condition.unreachable_until && own == TargetState::Ready => TargetState::Unreachable,
             _ => own,
         }
+    }
+
+    /// The way to it.
+    pub(crate) fn way(&self) -> Way<'_> {
+        Way::new(self.place.map(|_| &*self.network))
     }
 
     /// Everything that is told of it.

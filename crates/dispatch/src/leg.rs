@@ -3,17 +3,19 @@
 //! Knows when a stream is whole, when it is broken and when it has been silent for too long; not what follows from that.
 //! Pull-driven: nothing is read from the target before what came before was taken.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use policy::Outcome;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use wire::{ChatChunk, ChoiceEnds, SseDecoder, SseEvent, UpstreamError, Usage};
 
 use crate::TargetFailure;
 use crate::counted::Counted;
 use crate::egress::Response;
 use crate::journal::Try;
+use crate::way::{Cut, NETWORK_WENT};
 
 /// How long the rest (usage, `[DONE]`) of a stream is awaited whose every choice has ended, whatever comes meanwhile.
 const REST_WAIT: Duration = Duration::from_millis(500);
@@ -160,7 +162,8 @@ impl<'a> Leg<'a> {
         let Some(response) = &mut self.response else {
             return Err(TargetFailure::new(Outcome::ConnectionLost, "the stream was over"));
         };
-        let read = timeout_at(due, response.read(&mut self.read)).await;
+        let way = self.tried.target().health.way();
+        let read = way.within(due, pin!(response.read(&mut self.read))).await;
         if let Some((_, bytes)) = &mut self.rest {
             *bytes += self.read.len();
             if !matches!(read, Ok(Ok(true))) || *bytes > REST_BYTES_MAX {
@@ -187,7 +190,8 @@ impl<'a> Leg<'a> {
                 let detail = format!("the connection to the target broke: {error}");
                 Err(TargetFailure::new(Outcome::ConnectionLost, &detail))
             }
-            Err(_) => Err(self.silent(late)),
+            Err(Cut::Late) => Err(self.silent(late)),
+            Err(Cut::NetworkGone) => Err(TargetFailure::network_gone(NETWORK_WENT)),
         }
     }
 

@@ -34,6 +34,7 @@ mod relay;
 mod remote_speed;
 mod sent;
 mod trace;
+mod way;
 mod worker_slots;
 
 pub use admission::{AdmissionLimits, Flow, Load};

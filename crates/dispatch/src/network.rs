@@ -90,6 +90,11 @@ impl Network {
         (!self.origins.is_empty()).then(forced_or_found)
     }
 
+    /// Whether targets in the cloud cannot be reached.
+    pub(crate) fn is_away(&self) -> bool {
+        self.connectivity().is_some_and(Connectivity::is_away)
+    }
+
     /// Whether it is paid by volume, where that was said.
     #[must_use]
     pub fn metered(&self) -> Option<bool> {
@@ -215,6 +220,11 @@ impl Network {
             false => tracing::info!(from, to, "the network changed"),
         }
         self.announce();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_round_due(&self) -> bool {
+        self.lock().next_round().is_some_and(|due| due <= self.begun.elapsed())
     }
 
     fn lock(&self) -> MutexGuard<'_, NetworkMachine> {

@@ -8,15 +8,17 @@ use policy::{Facts, Locality, Outcome, Placement, Privacy, RequestFacts, TargetI
 use testkit::ScriptedUpstream;
 
 use crate::Destination;
-use crate::egress::{self, Message};
+use crate::egress::{self, Message, Wait};
 use crate::sent::Sent;
+use crate::way::Way;
 
 fn destination(base_url: &str, locality: Locality) -> Result<Destination, crate::DestinationError> {
     Destination::openai(base_url, None, HeaderMap::new(), locality, Duration::from_secs(2))
 }
 
-fn due() -> tokio::time::Instant {
-    tokio::time::Instant::now() + Duration::from_secs(2)
+fn wait() -> Wait<'static> {
+    let due = tokio::time::Instant::now() + Duration::from_secs(2);
+    Wait { due, late: Outcome::TotalTimeout, way: Way::new(None) }
 }
 
 #[tokio::test]
@@ -30,10 +32,10 @@ async fn egress_never_connects_to_a_destination_that_the_placement_forbids() {
     let profile = |locality| TargetProfile::new(TargetId::new("cloud/a").unwrap(), locality);
     let (device_only, in_cloud) = (placement(Privacy::Restricted), profile(Locality::Cloud));
     let send = async |placement: &Placement, profile: &TargetProfile| {
-        let (out, limit) = (Sent::default(), (due(), Outcome::TotalTimeout));
+        let out = Sent::default();
         let message = Message { body: Bytes::from_static(b"{}"), stream: false, trace: None };
-        let sent = egress::send(placement, profile, &cloud, message, &out, limit).await;
-        (sent.map(|response| response.status()).map_err(|(outcome, _)| outcome), out.bytes())
+        let sent = egress::send(placement, profile, &cloud, message, &out, wait()).await;
+        (sent.map(|response| response.status()).map_err(|failure| failure.outcome), out.bytes())
     };
     assert_eq!(send(&device_only, &in_cloud).await, (Err(Outcome::ConnectFailed), 0));
     assert_eq!(upstream.connections_total(), 0);

@@ -39,8 +39,12 @@ pub(crate) fn failure(failure: &Failure, plan: &Plan, records: &[AttemptRecord])
     let Some(last) = records.last().filter(|_| matches!(failure, Failure::Exhausted)) else {
         return nobody(&reasons, plan, None);
     };
+    // What was lost with the network was asked, but its caller is to come again as if it had not been.
     let was_asked = |record: &AttemptRecord| {
-        !matches!(record.outcome, Outcome::WorkerUnavailable | Outcome::LeftAlone | Outcome::QueueFull)
+        !matches!(
+            record.outcome,
+            Outcome::WorkerUnavailable | Outcome::LeftAlone | Outcome::QueueFull | Outcome::NetworkGone
+        )
     };
     if last.outcome == Outcome::QueueFull || !records.iter().any(was_asked) {
         let left_alone = records.iter().filter_map(|record| record.retry_after).min();

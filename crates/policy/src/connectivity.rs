@@ -12,6 +12,8 @@ mod tests;
 
 /// How long an address counts as out of reach after it was last found so, unless it is reached before.
 const FRESH_FOR: Duration = Duration::from_secs(60);
+/// How long nothing was reached before a silent connection is reason enough to look for the network.
+const SILENT_FOR: Duration = Duration::from_secs(5);
 /// Without probes: how long cloud targets are left alone before one request may find out whether the network is back.
 const HOLD_WITHOUT_PROBES: Duration = Duration::from_secs(5);
 
@@ -56,6 +58,8 @@ pub enum Evidence {
     Failed(usize),
     /// A connection broke or fell silent.
     Suspect,
+    /// A connection on which something is awaited has been silent for a while.
+    Silent,
     /// Something between this machine and the network answers in its place.
     Captive,
     /// A round of probes is over and reached nothing.
@@ -79,6 +83,7 @@ pub enum Evidence {
 /// | any | the probe for captive portals is answered by somebody else | captive |
 /// | captive | a round reaches nothing, the `failures`-th in a row | offline |
 /// | any | a connection breaks or falls silent | the same, and a round of probes is due |
+/// | any | a connection is silent, and for a while nothing was reached elsewhere | the same, and a round of probes is due |
 ///
 /// An operator's word ([`Self::force`]) stands above all of it.
 #[derive(Debug)]
@@ -177,6 +182,8 @@ impl NetworkMachine {
             Evidence::Reached(address) => self.reached(address, now),
             Evidence::Failed(address) => self.failed(address, now),
             Evidence::Suspect => self.ask_for_round(now),
+            Evidence::Silent if self.last_reached.is_none_or(|at| now >= at + SILENT_FOR) => self.ask_for_round(now),
+            Evidence::Silent => {}
             Evidence::Captive => self.enter(Connectivity::Captive, now),
             Evidence::RoundFailed => {
                 self.failures = self.failures.saturating_add(1);

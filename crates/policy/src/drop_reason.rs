@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{BreakerCause, Connectivity, Locality, PlacementCause};
 
 /// When a caller may ask again while there is no network: about as soon as its return is noticed.
-const OFFLINE_RETRY_AFTER: Duration = Duration::from_secs(3);
+pub const OFFLINE_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// A limit of a route that can be relaxed by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

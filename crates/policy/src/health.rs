@@ -45,6 +45,7 @@ impl Outcome {
             | Self::HedgeLost
             | Self::Unproven
             | Self::LeftAlone
+            | Self::NetworkGone
             | Self::QueueFull
             | Self::WorkerUnavailable => HealthSignal::Nothing,
             Self::ConnectFailed | Self::ConnectionLost | Self::Interrupted if is_supervised => HealthSignal::Nothing,
@@ -79,6 +80,7 @@ impl Outcome {
             | Self::HedgeLost
             | Self::Unproven
             | Self::LeftAlone
+            | Self::NetworkGone
             | Self::QueueFull
             | Self::WorkerUnavailable => ReachSignal::Nothing,
         }

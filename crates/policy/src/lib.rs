@@ -43,7 +43,7 @@ pub use document::{
     AllowDocument, CacheDocument, ExpectDocument, FactValue, LimitsDocument, PlacementDocument, PolicyDocument,
     RouteDocument, StickinessDocument, SwitchCostDocument, TestDocument, TestTargetDocument, WhenNoneDocument,
 };
-pub use drop_reason::{DropReason, Limit};
+pub use drop_reason::{DropReason, Limit, OFFLINE_RETRY_AFTER};
 pub use estimate::{Estimate, OUTPUT_RESERVE_TOKENS, OUTPUT_TOKENS_DEFAULT};
 pub use expectation::{Difference, TestCase};
 pub use facts::{

@@ -60,7 +60,7 @@ pub struct Allowance {
 /// | connection lost; a worker that cannot be connected to | the same target at once, then the next: a worker has most likely crashed and is being restarted, a remote server may have closed an idle connection at the moment of its use |
 /// | 500 | the same target after a pause, then the next |
 /// | 429, 502, 503, 504, 529 | the next; where there is none, the same target after what `Retry-After` says if that is short, else after a pause |
-/// | silence (first token, idle, total), 408, 401, 403, 404, no connection, no worker, queue full, left alone, no answer, another answer than the one to continue | the next |
+/// | silence (first token, idle, total), 408, 401, 403, 404, no connection, no network, no worker, queue full, left alone, no answer, another answer than the one to continue | the next |
 ///
 /// A target is tried again only if the tries that are left suffice for all other attempts of the plan as well, and a pause
 /// only made if it ends before the request has to be answered.
@@ -87,8 +87,8 @@ pub fn next_step(failed: FailedTry, allowance: Allowance) -> NextStep {
             Some(pause) => again(pause),
             None => again(backoff(allowance.jitter)),
         },
-        WorkerUnavailable | QueueFull | LeftAlone | ConnectFailed | FirstTokenTimeout | IdleTimeout | TotalTimeout
-        | Status(_) | InvalidAnswer | Unproven => NextStep::NextAttempt,
+        WorkerUnavailable | QueueFull | LeftAlone | ConnectFailed | NetworkGone | FirstTokenTimeout | IdleTimeout
+        | TotalTimeout | Status(_) | InvalidAnswer | Unproven => NextStep::NextAttempt,
     }
 }
 
@@ -146,6 +146,7 @@ mod tests {
             (Outcome::WorkerUnavailable, NextAttempt, NextAttempt, NextAttempt),
             (Outcome::QueueFull, NextAttempt, NextAttempt, NextAttempt),
             (Outcome::LeftAlone, NextAttempt, NextAttempt, NextAttempt),
+            (Outcome::NetworkGone, NextAttempt, NextAttempt, NextAttempt),
         ];
         for (outcome, with_others, alone, second) in table {
             let check = |allowance, expected| {

@@ -21,6 +21,9 @@ pub enum Outcome {
     ConnectFailed,
     /// The connection ended before the response headers, or within an answer of which nothing had reached the caller.
     ConnectionLost,
+    /// There is no network: it went away under a silent connection before anything had reached the caller, or was away when the try
+    /// began.
+    NetworkGone,
     /// No first token within the limit of the route or of the target.
     FirstTokenTimeout,
     /// A stream that had begun without content fell silent.
@@ -45,7 +48,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The words of [`Self::as_str`]: a closed list, for metrics.
-    pub const WORDS: [&'static str; 23] = [
+    pub const WORDS: [&'static str; 24] = [
         "answered",
         "rejected",
         "context_exceeded",
@@ -55,6 +58,7 @@ impl Outcome {
         "left_alone",
         "connect_failed",
         "connection_lost",
+        "network_gone",
         "first_token_timeout",
         "idle_timeout",
         "total_timeout",
@@ -123,6 +127,7 @@ impl Outcome {
             Self::LeftAlone => "left_alone",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectionLost => "connection_lost",
+            Self::NetworkGone => "network_gone",
             Self::FirstTokenTimeout => "first_token_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::TotalTimeout => "total_timeout",
@@ -158,6 +163,7 @@ mod tests {
             Outcome::LeftAlone,
             Outcome::ConnectFailed,
             Outcome::ConnectionLost,
+            Outcome::NetworkGone,
             Outcome::FirstTokenTimeout,
             Outcome::IdleTimeout,
             Outcome::TotalTimeout,

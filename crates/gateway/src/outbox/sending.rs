@@ -55,6 +55,7 @@ pub(crate) fn may_pass(outcome: Outcome) -> bool {
             | Outcome::LeftAlone
             | Outcome::ConnectFailed
             | Outcome::ConnectionLost
+            | Outcome::NetworkGone
             | Outcome::FirstTokenTimeout
             | Outcome::IdleTimeout
             | Outcome::TotalTimeout
@@ -62,9 +63,16 @@ pub(crate) fn may_pass(outcome: Outcome) -> bool {
     )
 }
 
-/// Whether the request may have reached the target.
+/// Whether the request may have reached the target and failed for that: not where the network took its connection away.
 fn reached(outcome: Outcome) -> bool {
-    !matches!(outcome, Outcome::WorkerUnavailable | Outcome::QueueFull | Outcome::LeftAlone | Outcome::ConnectFailed)
+    !matches!(
+        outcome,
+        Outcome::WorkerUnavailable
+            | Outcome::QueueFull
+            | Outcome::LeftAlone
+            | Outcome::ConnectFailed
+            | Outcome::NetworkGone
+    )
 }
 
 /// Tries one entry; ends early when `deleted` does.

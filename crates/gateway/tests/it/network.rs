@@ -6,19 +6,34 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, ScriptedUpstream};
 
-use crate::support::{BARE, Reply, chat, hello, post, push_clouds, status, status_when};
+use crate::support::{BARE, Reply, chat, hello, hello_stream, post, push_clouds, settled_metrics, status, status_when};
 
 /// `device/d` and `home/n` on scripted upstreams of this machine, `cloud/a`, `cloud/b`, ... behind the network, and `network` in
 /// the configuration.
 async fn start(network: &str, device: &ScriptedUpstream, clouds: &[&ScriptedUpstream]) -> Gateway {
+    start_with(&configuration(network, device, clouds)).await
+}
+
+/// The same with cloud targets that may be silent for a minute, and without probes.
+async fn patient(device: &ScriptedUpstream, clouds: &[&ScriptedUpstream]) -> Gateway {
+    let config = configuration("network: {probe: {enabled: false}}", device, clouds);
+    let patient = config.replace(": 1500", ": 60000").replace("total_ms: 3000", "total_ms: 60000");
+    assert_ne!(patient, config);
+    start_with(&patient).await
+}
+
+fn configuration(network: &str, device: &ScriptedUpstream, clouds: &[&ScriptedUpstream]) -> String {
     let base = device.base_url();
     let mut config = format!(
         "{BARE}{network}\ntargets:\n  - {{id: device/d, provider: openai, model: m, base_url: '{base}', locality: device}}\n  - {{id: home/n, provider: openai, model: m, base_url: '{base}', locality: network}}\n"
     );
     push_clouds(&mut config, clouds);
     // A key that no probe may carry.
-    let config = config.replace("    model: upstream-a", "    api_key: {env: CLOUD_KEY}\n    model: upstream-a");
-    Gateway::builder(&config).env("CLOUD_KEY", "sk-secret").start().await
+    config.replace("    model: upstream-a", "    api_key: {env: CLOUD_KEY}\n    model: upstream-a")
+}
+
+async fn start_with(config: &str) -> Gateway {
+    Gateway::builder(config).env("CLOUD_KEY", "sk-secret").start().await
 }
 
 async fn cloudwards(gateway: &Gateway) -> Reply {
@@ -234,4 +249,103 @@ async fn an_address_to_probe_that_is_wrong_cuts_nobody_off() {
     let _gateway = start(&network, &device, &[&cloud]).await;
     somebody.wait_for(|log| log.probes.len() >= 3).await;
     assert_eq!(cloud.connections_total(), 0);
+}
+
+#[tokio::test]
+async fn what_waits_for_the_cloud_when_the_network_goes_is_answered_by_the_device_at_once() {
+    let (device, a, b) =
+        (ScriptedUpstream::start().await, ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let gateway = patient(&device, &[&a, &b]).await;
+    for (silence, body) in [
+        (Behaviour::StallBeforeHeaders, hello()),
+        (Behaviour::StallBeforeHeaders, hello_stream()),
+        (Behaviour::StallAfterHeaders, hello()),
+        (Behaviour::SlowFirstToken, hello_stream()),
+    ] {
+        a.set_default(silence.clone());
+        let (index, begun) = (a.attempts().len(), Instant::now());
+        let asked = chat(&gateway, &body).header("x-tidegate-mode", "prefer_in_cloud");
+        let reading = tokio::spawn(Reply::of(asked));
+        a.wait_held(index).await;
+        say(&gateway, json!({"offline": true})).await;
+        let reply = reading.await.unwrap();
+        assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "home/n"), "{silence:?} {}", reply.text);
+        assert_eq!(reply.header("x-tidegate-reason"), "rule=caller-prefers-cloud; fallback=network_gone");
+        assert!(reply.text.contains("turns"), "{}", reply.text);
+        assert!(begun.elapsed() < Duration::from_secs(30), "{silence:?}: {:?}", begun.elapsed());
+        a.wait_ended(index).await;
+        say(&gateway, json!({"offline": "auto"})).await;
+    }
+    assert_eq!(b.connections_total(), 0, "nor is another cloud target waited for");
+
+    // Where nobody stands in, that is said, with when to come again.
+    let only = chat(&gateway, &hello()).header("x-tidegate-mode", "only_in_cloud");
+    let index = a.attempts().len();
+    a.set_default(Behaviour::StallBeforeHeaders);
+    let reading = tokio::spawn(Reply::of(only));
+    a.wait_held(index).await;
+    say(&gateway, json!({"offline": true})).await;
+    let reply = reading.await.unwrap();
+    assert_eq!((reply.status, reply.header("retry-after")), (503, "3"), "{}", reply.text);
+    assert!(reply.error("message").contains("cloud/a: the network went away"), "{}", reply.text);
+    say(&gateway, json!({"offline": "auto"})).await;
+
+    // It says nothing against the target.
+    a.set_default(Behaviour::SetText);
+    assert_eq!(cloudwards(&gateway).await.header("x-tidegate-reason"), "rule=caller-prefers-cloud");
+    let metrics = settled_metrics(&gateway).await;
+    for line in [
+        r#"tidegate_attempts_total{outcome="network_gone",target="cloud/a"} 5"#,
+        r#"tidegate_attempts_total{outcome="network_gone",target="cloud/b"} 5"#,
+        r#"tidegate_breaker_state{state="closed",target="cloud/a"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+/// Reads a stream until `seen` has arrived, says that the network is gone, and reads the rest.
+async fn cut_off(gateway: &Gateway, seen: &str) -> String {
+    let asked = chat(gateway, &hello_stream()).header("x-tidegate-mode", "prefer_in_cloud");
+    let mut running = asked.send().await.unwrap();
+    let mut text = String::new();
+    let mut is_said = false;
+    while let Some(piece) = running.chunk().await.unwrap() {
+        text.push_str(std::str::from_utf8(&piece).unwrap());
+        if text.contains(seen) && !is_said {
+            is_said = true;
+            say(gateway, json!({"offline": true})).await;
+        }
+    }
+    say(gateway, json!({"offline": "auto"})).await;
+    text
+}
+
+#[tokio::test]
+async fn a_stream_that_falls_silent_as_the_network_goes_is_a_broken_one() {
+    let (device, cloud) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let gateway = patient(&device, &[&cloud]).await;
+    cloud.set_default(Behaviour::StallBetweenChunks { after: 2 });
+    let text = cut_off(&gateway, "tide ").await;
+    assert!(text.contains(": continued by home/n\n\n") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    device.set_default(Behaviour::answer("Another text"));
+    let text = cut_off(&gateway, "tide ").await;
+    assert!(text.contains("stream_interrupted") && !text.contains("[DONE]"), "{text}");
+    assert!(text.contains("the network went away"), "{text}");
+}
+
+#[tokio::test]
+async fn a_stream_that_still_comes_is_let_come() {
+    let (device, cloud) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
+    let gateway = patient(&device, &[&cloud]).await;
+    cloud.set_default(Behaviour::Endless { chunk: "x".repeat(10_000) });
+    let asked = chat(&gateway, &hello_stream()).header("x-tidegate-mode", "prefer_in_cloud");
+    let mut running = asked.send().await.unwrap();
+    running.chunk().await.unwrap().unwrap();
+    say(&gateway, json!({"offline": true})).await;
+    let begun = Instant::now();
+    // Longer than a silence may last.
+    while begun.elapsed() < Duration::from_millis(1500) {
+        let piece = running.chunk().await.unwrap().unwrap();
+        assert!(!piece.windows(7).any(|part| part == b"\"error\""), "it was cut");
+    }
 }

@@ -15,7 +15,7 @@ const LIMITS: ConnectivityLimits = ConnectivityLimits {
 const PASSIVE: ConnectivityLimits = ConnectivityLimits { probing: false, ..LIMITS };
 
 use Connectivity::{Captive, Degraded, Offline, Online};
-use Evidence::{Failed, Reached, RoundEnded, RoundFailed, Suspect};
+use Evidence::{Failed, Reached, RoundEnded, RoundFailed, Silent, Suspect};
 
 /// A network and a clock that only the test moves.
 struct Bench {
@@ -153,6 +153,27 @@ fn a_suspicion_is_looked_into_but_not_without_end() {
 }
 
 #[test]
+fn silence_is_looked_into_where_nothing_else_was_heard_for_a_while() {
+    let mut bench = Bench::online(1);
+    bench.after(4999).sees(&[Silent]);
+    assert_eq!(bench.due_in_ms(), Some(25_001), "others were answered a moment ago");
+    bench.after(1);
+    (0..50).for_each(|_| assert_eq!(bench.sees(&[Silent]), Online));
+    assert_eq!(bench.due_in_ms(), Some(0));
+    bench.round(&[Reached(0)]);
+    bench.after(4000).sees(&[Silent]);
+    assert!(bench.due_in_ms() > Some(20_000), "a target that thinks for long is not probed all the time");
+    bench.after(1000).sees(&[Silent]);
+    assert_eq!(bench.round(&[Failed(0)]), Degraded);
+    assert_eq!(bench.after(500).round(&[Failed(0)]), Offline);
+
+    let mut bench = Bench::online(1);
+    bench.network.set_metered(true);
+    bench.after(60_000).sees(&[Silent]);
+    assert_eq!(bench.due_in_ms(), None, "it costs");
+}
+
+#[test]
 fn failures_of_requests_during_a_round_are_counted_with_it() {
     let mut bench = Bench::online(1);
     bench.network.begin_round();
@@ -211,7 +232,7 @@ proptest! {
     /// Whatever was noticed before: reaching something means not being away, nothing but an operator's word or failures take it
     /// away, and while it is away the next round is never further off than the longest wait.
     #[test]
-    fn what_is_reached_counts(steps in prop::collection::vec((0_u64..40_000, 0_usize..8), 1..200), probing: bool) {
+    fn what_is_reached_counts(steps in prop::collection::vec((0_u64..40_000, 0_usize..9), 1..200), probing: bool) {
         let mut bench = Bench::new(ConnectivityLimits { probing, ..LIMITS }, 2);
         for (ms, which) in steps {
             bench.after(ms);
@@ -220,6 +241,7 @@ proptest! {
                 0 | 1 => prop_assert!(!bench.sees(&[Reached(which)]).is_away()),
                 2 | 3 => { bench.sees(&[Failed(which - 2)]); }
                 4 => prop_assert_eq!(bench.sees(&[Suspect]).is_away(), was_away),
+                8 => prop_assert_eq!(bench.sees(&[Silent]).is_away(), was_away),
                 5 => { bench.round(&[Failed(0), Failed(1)]); }
                 6 => prop_assert!(!bench.round(&[Reached(1), Failed(0)]).is_away()),
                 _ => prop_assert_eq!(bench.round(&[Evidence::Captive]), Captive),
