@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::HOST;
+use http::header::{CONNECTION, HOST};
 use wire::TraceContext;
 
 use crate::sent::Sent;
@@ -68,6 +68,8 @@ pub(crate) struct Client {
     connect: Duration,
     /// The request up to what differs between two of them.
     head: Bytes,
+    /// It says that each connection is closed after its exchange.
+    closes: bool,
     pool: Arc<Pool>,
 }
 
@@ -89,7 +91,8 @@ impl Client {
                 head.extend_from_slice(part);
             }
         }
-        Self { address, connect, head: head.into(), pool: Arc::default() }
+        let closes = headers.get(CONNECTION).is_some_and(|value| value == "close");
+        Self { address, connect, head: head.into(), closes, pool: Arc::default() }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -130,7 +133,9 @@ impl Client {
         let mut asked = Asked::new(link, sent.unheard.as_ref());
         let mut interim = 0;
         while let Some(link) = &mut asked.link {
-            if let Some((head, length)) = Head::parse(&link.inbox)? {
+            if let Some((mut head, length)) = Head::parse(&link.inbox)? {
+                // Not every target repeats it, and one that closes a moment later loses the next request.
+                head.keeps_alive &= !self.closes;
                 link.inbox.advance(length);
                 if let Some(link) = asked.link.take_if(|_| !head.is_interim()) {
                     let (body, pool) = (Body::new(head.framing), Arc::clone(&self.pool));

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -394,6 +395,22 @@ async fn a_target_may_answer_before_it_has_taken_the_whole_request() {
     while response.read(&mut body).await.unwrap() {}
     assert_eq!((response.head().status, &body[..]), (413, &b"big"[..]));
     assert_eq!(server.client.pool.idle(), 0, "half a request was sent on it");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_to_be_closed_is_not_used_again() {
+    // The target does not repeat that it will be closed.
+    let mut server = Server::start(vec![vec![Step::Answer(OK.to_owned()), Step::Answer(OK.to_owned())]]).await;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    server.client = Client::new(server.client.address().clone(), "test", "/", &headers, PATIENCE);
+    for connection in 0..3 {
+        assert_eq!(server.ask().await.unwrap(), (200, "ok".to_owned()));
+        let (number, seen) = server.next().await;
+        let Seen::Request(head) = seen else { panic!("{seen:?}") };
+        assert!(number == connection && head.contains("connection: close"), "{number} {head}");
+        assert_eq!(server.next().await, (connection, Seen::Left));
+    }
 }
 
 #[tokio::test]
