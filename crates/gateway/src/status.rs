@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use account::ledger::LedgerHealth;
+use account::outbox::EntryState;
 use dispatch::{HealthStatus, NetworkStatus};
 use policy::{BreakerCause, BreakerState, Connectivity, DropReason, Locality, TargetFacts, TargetState};
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::config::LedgerConfig;
 use crate::fetch::Shown;
 use crate::gateway::Gateway;
+use crate::outbox::OutboxHealth;
 use crate::policies::Policies;
 use crate::signals::Signals;
+use crate::unix_time::signed_now_ms;
 
 /// A gateway at one moment.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +31,8 @@ pub(crate) struct Status {
     pub network: NetworkReadiness,
     #[serde(default)]
     pub ledger: LedgerReadiness,
+    #[serde(default)]
+    pub outbox: OutboxReadiness,
     /// What is being fetched, and how far it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fetching: Vec<Shown>,
@@ -75,6 +80,25 @@ pub(crate) struct LedgerReadiness {
     pub written: u64,
     /// Not recorded since the start.
     pub lost: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether requests are kept for later. A gateway that keeps none is ready all the same.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct OutboxReadiness {
+    /// `ready`, `off`, `full` where a limit is reached, or `failing` where it could not be opened or written.
+    pub state: String,
+    /// Requests that are not answered yet.
+    pub waiting: u64,
+    /// Since the oldest of them was taken in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_age_s: Option<u64>,
+    /// Answers, and news that there is none, that can be fetched.
+    pub finished: u64,
+    /// What all of it counts for `outbox.bytes_max`.
+    pub bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -170,6 +194,7 @@ impl Status {
             classifier: ClassifierReadiness::of(&gateway.signals),
             network: NetworkReadiness::of(&network),
             ledger: LedgerReadiness::of(gateway),
+            outbox: OutboxReadiness::of(gateway),
             fetching: gateway.fetches.stages(),
             targets: targets.collect(),
             workers: gateway
@@ -231,6 +256,37 @@ impl LedgerReadiness {
             waiting,
             written: counts.written,
             lost: counts.overflowed + counts.failed,
+            reason: failure,
+        }
+    }
+}
+
+impl OutboxReadiness {
+    fn of(gateway: &Gateway) -> Self {
+        let outbox = match &gateway.outbox {
+            Ok(outbox) => outbox,
+            Err(reason) => {
+                let state = if gateway.config.outbox.enabled { "failing" } else { "off" }.to_owned();
+                return Self { state, reason: Some(reason.clone()), ..Self::default() };
+            }
+        };
+        let OutboxHealth { stats, is_full, failure } = outbox.health();
+        let state = match (&failure, is_full) {
+            (Some(_), _) => "failing",
+            (None, true) => "full",
+            (None, false) => "ready",
+        };
+        let count = |is_finished: bool| {
+            let counted = EntryState::ALL.iter().zip(stats.entries);
+            counted.filter(|(state, _)| state.is_finished() == is_finished).map(|(_, count)| count).sum()
+        };
+        let age_ms = |oldest_ms: i64| signed_now_ms().saturating_sub(oldest_ms).max(0).unsigned_abs();
+        Self {
+            state: state.to_owned(),
+            waiting: count(false),
+            oldest_age_s: stats.oldest_ms.map(|oldest_ms| age_ms(oldest_ms) / 1000),
+            finished: count(true),
+            bytes: stats.bytes,
             reason: failure,
         }
     }

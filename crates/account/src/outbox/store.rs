@@ -51,6 +51,8 @@ pub struct OutboxStore {
     stats: Mutex<OutboxStats>,
     /// Which version of the file, as far as others change it, was seen last.
     seen: AtomicI64,
+    /// Why the last change could not be written.
+    failure: Mutex<Option<String>>,
     _lock: Option<Lock>,
 }
 
@@ -86,7 +88,7 @@ impl OutboxStore {
 
     fn of(connection: Connection, limits: OutboxLimits, lock: Option<Lock>) -> Result<Self, OutboxError> {
         let (stats, seen) = (Mutex::new(stats(&connection)?), AtomicI64::new(version_elsewhere(&connection)?));
-        Ok(Self { connection: Mutex::new(connection), limits, stats, seen, _lock: lock })
+        Ok(Self { connection: Mutex::new(connection), limits, stats, seen, failure: Mutex::default(), _lock: lock })
     }
 
     /// Takes a request in. Once this returns, it survives whatever happens to the process and the machine.
@@ -317,6 +319,31 @@ impl OutboxStore {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nothing more is taken in, as a limit is reached.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let OutboxStats { entries, bytes, .. } = self.stats();
+        entries.iter().sum::<u64>() >= self.limits.entries_max || bytes >= self.limits.bytes_max
+    }
+
+    /// Why the last change could not be written, in SQLite's or the system's words; `None` where it could.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes something that changes nothing, to find out whether that can be done.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn check(&self) -> Result<(), OutboxError> {
+        self.change(|transaction| {
+            transaction.execute("DELETE FROM entries WHERE seq = 0", [])?;
+            transaction.execute("UPDATE totals SET entries = entries", [])?;
+            Ok(())
+        })
+    }
+
     /// Whether another process has changed something since this was asked last.
     ///
     /// # Errors
@@ -332,6 +359,21 @@ impl OutboxStore {
     }
 
     fn change<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Result<T, OutboxError>) -> Result<T, OutboxError> {
+        let changed = self.try_to_change(change);
+        let failure = match &changed {
+            Ok(_) => None,
+            Err(error @ (OutboxError::Sql(_) | OutboxError::Io(_))) => Some(error.to_string()),
+            // Says nothing of the disk.
+            Err(_) => return changed,
+        };
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        changed
+    }
+
+    fn try_to_change<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, OutboxError>,
+    ) -> Result<T, OutboxError> {
         let mut connection = self.connection();
         // Dropped without a commit, a transaction is rolled back.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

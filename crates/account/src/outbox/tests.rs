@@ -131,8 +131,10 @@ fn past_a_limit_nothing_is_taken_in() {
     let full = |store: &OutboxStore, body: &str| store.insert(&new(body), SECOND).unwrap_err().to_string();
     let long = "x".repeat(1000);
     assert!(full(&store, &long).contains("bytes, and its limit is 1500"), "{}", full(&store, &long));
+    assert!(!store.is_full());
     store.insert(&new("b"), SECOND).unwrap();
     assert_eq!(full(&store, "c"), "the outbox holds 2 entries, and its limit is 2");
+    assert!(store.is_full() && store.failure().is_none(), "the disk is well");
     assert_eq!(states(&store).len(), 2, "never half an entry");
     store.delete(first, None).unwrap();
     store.insert(&new("c"), SECOND).unwrap();
@@ -162,11 +164,14 @@ fn a_full_disk_leaves_nothing_half_done() {
     let long = "y".repeat(100_000);
     let error = store.insert(&new(&long), SECOND).unwrap_err();
     assert!(matches!(&error, OutboxError::Sql(error) if error.to_string().contains("full")), "{error}");
+    assert_eq!(store.failure(), Some(error.to_string()));
     store.begin(kept).unwrap();
     assert!(store.finish(kept, EntryState::Completed, "told", Some(long.as_bytes()), SECOND).is_err());
     assert_eq!(store.request(kept).unwrap().unwrap().body, b"kept");
     assert_eq!(store.stats().entries, [0, 1, 0, 0, 0]);
     grow(pages + 100);
+    store.check().unwrap();
+    assert_eq!((store.failure(), store.stats().entries), (None, [0, 1, 0, 0, 0]));
     assert!(store.finish(kept, EntryState::Completed, "told", Some(long.as_bytes()), SECOND).unwrap());
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::cli::StatusArgs;
 use crate::config::Config;
-use crate::status::{LedgerReadiness, Offline, Status, TargetReadiness, WorkerReadiness};
+use crate::status::{LedgerReadiness, Offline, OutboxReadiness, Status, TargetReadiness, WorkerReadiness};
 
 /// How long a gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -88,6 +88,7 @@ impl fmt::Display for Table<'_> {
             classifier,
             network,
             ledger,
+            outbox,
             fetching,
             targets,
             workers,
@@ -114,6 +115,7 @@ impl fmt::Display for Table<'_> {
         let state = network.connectivity.as_deref().unwrap_or("no target needs one");
         writeln!(f, "network     {state}{said}{metered}")?;
         self::ledger(f, ledger)?;
+        self::outbox(f, outbox)?;
         for stage in fetching {
             writeln!(f, "fetching    {stage}")?;
         }
@@ -127,6 +129,13 @@ fn ledger(f: &mut fmt::Formatter<'_>, ledger: &LedgerReadiness) -> fmt::Result {
     let required = if *required { ", required" } else { "" };
     let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
     writeln!(f, "ledger      {state}{required}, {written} written, {waiting} waiting, {lost} lost{reason}")
+}
+
+fn outbox(f: &mut fmt::Formatter<'_>, outbox: &OutboxReadiness) -> fmt::Result {
+    let OutboxReadiness { state, waiting, oldest_age_s, finished, bytes: _, reason } = outbox;
+    let oldest = oldest_age_s.map_or_else(String::new, |age_s| format!(" (the oldest for {age_s} s)"));
+    let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    writeln!(f, "outbox      {state}, {waiting} waiting{oldest}, {finished} finished{reason}")
 }
 
 fn targets(f: &mut fmt::Formatter<'_>, targets: &[TargetReadiness]) -> fmt::Result {

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::http::HeaderMap;
-use account::outbox::{Entry, EntryId, EntryState, NewEntry, OutboxError, OutboxStore};
+use account::outbox::{Entry, EntryId, EntryState, NewEntry, OutboxError, OutboxStats, OutboxStore};
 use account::{Metrics, OutboxResult, RequestOutcome};
 use bytes::Bytes;
 use dispatch::AttemptRecord;
@@ -68,6 +68,15 @@ pub(crate) struct Outbox {
     spares: AtomicBool,
     /// Something is to be done.
     changed: Notify,
+}
+
+/// The outbox at one moment.
+pub(crate) struct OutboxHealth {
+    pub stats: OutboxStats,
+    /// Nothing more is taken in, as a limit is reached.
+    pub is_full: bool,
+    /// Why it could not be written last.
+    pub failure: Option<String>,
 }
 
 /// A request that is to be kept.
@@ -126,7 +135,11 @@ impl Outbox {
         };
         let kept = self.blocking(insert).await.map_err(|failed| match failed {
             OutboxError::Full { .. } => Box::new(ApiError::outbox_full(&failed.to_string(), &error.message)),
-            failed => unusable(&failed),
+            failed => {
+                // The sender finds out when it can be written again.
+                self.changed.notify_one();
+                unusable(&failed)
+            }
         })?;
         let now = Instant::now();
         {
@@ -165,6 +178,12 @@ impl Outbox {
             self.changed.notify_one();
         }
         Ok(state)
+    }
+
+    /// What is told of it.
+    pub(crate) fn health(&self) -> OutboxHealth {
+        let (stats, failure) = (self.store.stats(), self.store.failure());
+        OutboxHealth { stats, is_full: self.store.is_full(), failure }
     }
 
     /// Shows what is kept in the metrics.

@@ -20,6 +20,8 @@ use wire::ApiError;
 
 /// How often the states of the targets, and the file, are looked at while something waits.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often it is tried whether the outbox can be written again.
+const CHECK: Duration = Duration::from_secs(1);
 /// Longest sleep of a sender that has nothing to wait for but the passing of time.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// How long an entry waits whose sending panicked.
@@ -38,7 +40,8 @@ pub(crate) async fn run(gateway: Arc<Gateway>) {
 
 async fn send_on(gateway: Arc<Gateway>, outbox: Arc<Outbox>) {
     let mut changes = gateway.dispatcher.network().subscribe();
-    let mut sender = Sender { gateway, outbox, sends: JoinSet::new(), names: HashMap::new(), could: HashMap::new() };
+    let (sends, names, could, checked) = (JoinSet::new(), HashMap::new(), HashMap::new(), Instant::now());
+    let mut sender = Sender { gateway, outbox, sends, names, could, checked };
     loop {
         if let Err(failed) = sender.keep_house().await {
             warn!(error = %failed, "the outbox cannot be looked after");
@@ -62,6 +65,8 @@ struct Sender {
     names: HashMap<Id, (i64, EntryId)>,
     /// Which targets could answer when the network or a breaker changed last.
     could: HashMap<TargetId, bool>,
+    /// When it was last tried whether the outbox can be written again.
+    checked: Instant,
 }
 
 impl Sender {
@@ -118,8 +123,16 @@ impl Sender {
         }
     }
 
-    /// Lets expire what is over, and takes notice of what another process deleted.
+    /// Finds out whether the outbox can be written again, lets expire what is over, and takes notice of what another process
+    /// deleted.
     async fn keep_house(&mut self) -> Result<(), OutboxError> {
+        if self.outbox.store.failure().is_some() && self.checked.elapsed() >= CHECK {
+            let checked = self.outbox.blocking(OutboxStore::check).await;
+            self.checked = Instant::now();
+            if checked.is_ok() {
+                info!("the outbox can be written again");
+            }
+        }
         let stats = self.outbox.store.stats();
         if stats.entries.iter().all(|count| *count == 0) {
             return Ok(());
@@ -145,6 +158,9 @@ impl Sender {
     }
 
     fn sleep(&self) -> Duration {
+        if self.outbox.store.failure().is_some() {
+            return CHECK;
+        }
         if !self.outbox.queue().is_empty() || !self.sends.is_empty() {
             return LOOK;
         }

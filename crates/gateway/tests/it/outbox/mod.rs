@@ -9,9 +9,9 @@ use std::process::Command;
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use testkit::{Behaviour, DEFAULT_TEXT, Gateway, ScriptedUpstream, http_client};
+use testkit::{Behaviour, DEFAULT_TEXT, Gateway, ScriptedUpstream, bin, http_client};
 
-use crate::support::{LISTEN, Reply, chat, hello, settled_metrics};
+use crate::support::{LISTEN, Reply, chat, hello, settled_metrics, status, status_when};
 
 /// A prompt that is looked for where it must not be.
 const PROMPT: &str = "what does the heron say at low water";
@@ -92,6 +92,55 @@ async fn offline(extra: &str) -> (ScriptedUpstream, Gateway) {
     let upstream = ScriptedUpstream::start_down().await;
     let gateway = Gateway::start(&config(&upstream.base_url(), extra)).await;
     (upstream, gateway)
+}
+
+/// What `tidegate status` says of the outbox.
+async fn shown(gateway: &Gateway) -> String {
+    let admin = gateway.admin_addr().to_string();
+    let run = move || Command::new(bin("tidegate")).args(["status", "--admin", &admin]).output().unwrap();
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    let line = table.lines().find_map(|line| line.strip_prefix("outbox      "));
+    line.unwrap_or_else(|| panic!("{table}")).to_owned()
+}
+
+#[tokio::test]
+async fn its_state_is_told() {
+    let (upstream, gateway) = offline("outbox: {entries_max: 2}").await;
+    assert_eq!(shown(&gateway).await, "ready, 0 waiting, 0 finished");
+    kept(later(&gateway, &prompt())).await;
+    let told = status(&gateway).await["outbox"].clone();
+    assert_eq!(
+        (&told["state"], &told["waiting"], &told["finished"]),
+        (&json!("ready"), &json!(1), &json!(0)),
+        "{told}"
+    );
+    assert!(told["oldest_age_s"].is_u64() && told["bytes"].as_u64() > Some(PROMPT.len() as u64), "{told}");
+    assert!(shown(&gateway).await.starts_with("ready, 1 waiting (the oldest for "), "{}", shown(&gateway).await);
+
+    // A table that is away stands for a disk that is full.
+    let edit = |sql: &str| {
+        let file = gateway.home().join("outbox/outbox.sqlite3");
+        rusqlite::Connection::open(file).unwrap().execute_batch(sql).unwrap();
+    };
+    edit("ALTER TABLE entries RENAME TO away");
+    let refused = Reply::of(later(&gateway, &prompt())).await;
+    assert_eq!(refused.status, 507, "{}", refused.text);
+    let told = status(&gateway).await["outbox"].clone();
+    assert_eq!(told["state"], "failing", "{told}");
+    assert!(told["reason"].as_str().unwrap().contains("no such table"), "{told}");
+    assert!(shown(&gateway).await.starts_with("failing, 1 waiting"), "{}", shown(&gateway).await);
+    edit("ALTER TABLE away RENAME TO entries");
+    // Found out without a request.
+    status_when(&gateway, "written again", |status| status["outbox"]["state"] == "ready").await;
+
+    kept(later(&gateway, &prompt())).await;
+    assert_eq!(status(&gateway).await["outbox"]["state"], "full");
+    upstream.come_back().await;
+    status_when(&gateway, "answered", |status| status["outbox"]["finished"] == 2).await;
+    assert_eq!(status(&gateway).await["outbox"]["oldest_age_s"], Value::Null);
+    let off = Gateway::start(&config(&upstream.base_url(), "outbox: {enabled: false}")).await;
+    assert_eq!(shown(&off).await, "off, 0 waiting, 0 finished: outbox.enabled is false in the configuration");
 }
 
 #[tokio::test]
