@@ -15,6 +15,7 @@ use pingora_core::server::ShutdownWatch;
 use tokio::time::timeout;
 use wire::{ApiError, ModelList};
 
+use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::request_id::request_id;
 use crate::{admin, exchange, intake, learning, outbox, receipts, reply, route};
@@ -60,7 +61,7 @@ impl App {
         session.set_write_timeout(Some(limits.write_timeout));
         // Only a second line: were it as short as the limit of the body, it could end the read first, and without a reply.
         session.set_read_timeout(Some(limits.body_timeout + READ_TIMEOUT_MARGIN));
-        match timeout(limits.keepalive_timeout + limits.header_timeout, session.read_request()).await {
+        match timeout(limits.header_timeout, session.read_request()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) | Err(_) => return None,
             Ok(Err(error)) if intake::has_left(&error) => return None,
@@ -170,7 +171,7 @@ impl HttpServerApp for App {
         mut session: ServerSession,
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let _served = self.gateway.serving();
+        let served = self.gateway.serving();
         {
             // Pinned where it is made: it is large.
             let exchange = pin!(self.next_exchange(&mut session));
@@ -186,9 +187,15 @@ impl HttpServerApp for App {
             session.set_keepalive(None);
             let _ = timeout(crate::UNREAD_BODY_LIMIT, session.drain_request_body()).await;
         }
-        let settings = HttpPersistentSettings::for_session(&session);
-        let reusable = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+        let mut settings = HttpPersistentSettings::for_session(&session);
+        let (stream, sent_ahead) = session.finish().await.ok()??.into_parts();
+        drop(served);
+        match sent_ahead {
+            Some(bytes) => settings.set_pipelined_prefix(bytes),
+            // Here and not with the header, whose time begins with its first byte.
+            None => timeout(self.gateway.config.limits.keepalive_timeout, Connection::comes(&stream)).await.ok()?,
+        }
+        Some(ReusedHttpStream::new(stream, Some(settings)))
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -13,11 +13,12 @@ use std::task::{Context, Poll};
 use std::{fmt, io};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -58,6 +59,18 @@ impl Connection {
     /// That of a session of HTTP/1.1; streams of HTTP/2 share theirs.
     pub(crate) fn of(session: &ServerSession) -> Option<&Self> {
         session.stream()?.as_any().downcast_ref()
+    }
+
+    /// Resolves when `stream` has something to read, or its end. Reads nothing.
+    pub(crate) async fn comes(stream: &Stream) {
+        let Some(connection) = stream.as_any().downcast_ref::<Self>() else { return };
+        let socket = connection.stream.get_ref();
+        // What is left of the readiness for what was read last is no news, and gone when it was looked at. That costs no more than
+        // reading in vain would.
+        if socket.peek(&mut [0]).now_or_never().is_none() {
+            // Fails as reading will.
+            let _ = socket.readable().await;
+        }
     }
 
     /// Resolves when the caller has closed its side, also behind bytes that nobody has read. Reads nothing. Cancel-safe.

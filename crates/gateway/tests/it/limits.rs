@@ -63,12 +63,41 @@ async fn slow_callers_are_let_go() {
     let mut header = RawClient::connect(gateway.data_addr()).await;
     header.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost:").await.unwrap();
     header.read_to_end().await.unwrap();
+    // The time of a header begins with its first byte, however long a connection may be idle.
+    let limits = "header_timeout_ms: 200, keepalive_timeout_ms: 3600000";
+    let (_upstream, patient) = limited(limits).await;
+    for requests in 0..2 {
+        let mut header = RawClient::connect(patient.data_addr()).await;
+        for _ in 0..requests {
+            header.send("GET /v1/models HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
+            assert_eq!(header.read_reply().await.unwrap().status, 200);
+        }
+        header.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost:").await.unwrap();
+        assert_eq!(header.read_to_end().await.unwrap(), b"");
+    }
     let mut body = RawClient::connect(gateway.data_addr()).await;
     body.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\ncontent-length: 100\r\n\r\n{\"model\"").await.unwrap();
     let reply = body.read_reply().await.unwrap();
     assert_eq!(reply.status, 408);
     body.read_to_end().await.unwrap();
     assert_eq!(upstream.connections_total(), 0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_kept_for_longer_than_a_header_may_take() {
+    let (_upstream, gateway) = limited("header_timeout_ms: 200").await;
+    let mut kept = RawClient::connect(gateway.data_addr()).await;
+    for length in [1, 4000, 65_536] {
+        let body = json!({"model": "auto", "messages": [{"role": "user", "content": "x".repeat(length)}]});
+        kept.post("/v1/chat/completions", &body).await.unwrap();
+        assert_eq!(kept.read_reply().await.unwrap().status, 200, "behind a body of {length}");
+        // As long as it takes to let two others go one after the other.
+        for _ in 0..2 {
+            RawClient::connect(gateway.data_addr()).await.read_to_end().await.unwrap();
+        }
+    }
+    kept.post("/v1/chat/completions", &hello_stream()).await.unwrap();
+    assert_eq!(kept.read_reply().await.unwrap().status, 200);
 }
 
 #[tokio::test]
