@@ -9,6 +9,7 @@ use account::outbox::EntryState;
 use dispatch::{HealthStatus, NetworkStatus};
 use policy::{BreakerCause, BreakerState, Connectivity, DropReason, Locality, TargetFacts, TargetState};
 use serde::{Deserialize, Serialize};
+use traces::{Exporter, TraceHealth};
 
 use crate::config::LedgerConfig;
 use crate::fetch::Shown;
@@ -33,6 +34,8 @@ pub(crate) struct Status {
     pub ledger: LedgerReadiness,
     #[serde(default)]
     pub outbox: OutboxReadiness,
+    #[serde(default)]
+    pub traces: TracesReadiness,
     /// What is being fetched, and how far it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fetching: Vec<Shown>,
@@ -99,6 +102,21 @@ pub(crate) struct OutboxReadiness {
     pub finished: u64,
     /// What all of it counts for `outbox.bytes_max`.
     pub bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether traces reach their collector. A gateway whose traces do not is ready all the same.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TracesReadiness {
+    /// `ready`, `off`, or `failing`.
+    pub state: String,
+    /// Settled and not exported yet.
+    pub waiting: u64,
+    pub exported: u64,
+    /// Not exported since the start, for want of room or because the collector did not take them.
+    pub lost: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -195,6 +213,7 @@ impl Status {
             network: NetworkReadiness::of(&network),
             ledger: LedgerReadiness::of(gateway),
             outbox: OutboxReadiness::of(gateway),
+            traces: TracesReadiness::of(gateway.traces.as_ref()),
             fetching: gateway.fetches.stages(),
             targets: targets.collect(),
             workers: gateway
@@ -287,6 +306,20 @@ impl OutboxReadiness {
             oldest_age_s: stats.oldest_ms.map(|oldest_ms| age_ms(oldest_ms) / 1000),
             finished: count(true),
             bytes: stats.bytes,
+            reason: failure,
+        }
+    }
+}
+
+impl TracesReadiness {
+    fn of(traces: Option<&Exporter>) -> Self {
+        let Some(traces) = traces else { return Self { state: "off".to_owned(), ..Self::default() } };
+        let TraceHealth { waiting, failure, counts } = traces.health();
+        Self {
+            state: if failure.is_none() { "ready" } else { "failing" }.to_owned(),
+            waiting,
+            exported: counts.exported,
+            lost: counts.overflowed + counts.failed,
             reason: failure,
         }
     }

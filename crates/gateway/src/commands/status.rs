@@ -9,7 +9,9 @@ use anyhow::{Context, bail, ensure};
 
 use crate::cli::StatusArgs;
 use crate::config::Config;
-use crate::status::{LedgerReadiness, Offline, OutboxReadiness, Status, TargetReadiness, WorkerReadiness};
+use crate::status::{
+    LedgerReadiness, Offline, OutboxReadiness, Status, TargetReadiness, TracesReadiness, WorkerReadiness,
+};
 
 /// How long a gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -89,6 +91,7 @@ impl fmt::Display for Table<'_> {
             network,
             ledger,
             outbox,
+            traces,
             fetching,
             targets,
             workers,
@@ -116,6 +119,7 @@ impl fmt::Display for Table<'_> {
         writeln!(f, "network     {state}{said}{metered}")?;
         self::ledger(f, ledger)?;
         self::outbox(f, outbox)?;
+        self::traces(f, traces)?;
         for stage in fetching {
             writeln!(f, "fetching    {stage}")?;
         }
@@ -136,6 +140,16 @@ fn outbox(f: &mut fmt::Formatter<'_>, outbox: &OutboxReadiness) -> fmt::Result {
     let oldest = oldest_age_s.map_or_else(String::new, |age_s| format!(" (the oldest for {age_s} s)"));
     let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
     writeln!(f, "outbox      {state}, {waiting} waiting{oldest}, {finished} finished{reason}")
+}
+
+/// A line where they are on.
+fn traces(f: &mut fmt::Formatter<'_>, traces: &TracesReadiness) -> fmt::Result {
+    let TracesReadiness { state, waiting, exported, lost, reason } = traces;
+    if !matches!(state.as_str(), "ready" | "failing") {
+        return Ok(());
+    }
+    let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    writeln!(f, "traces      {state}, {exported} exported, {waiting} waiting, {lost} lost{reason}")
 }
 
 fn targets(f: &mut fmt::Formatter<'_>, targets: &[TargetReadiness]) -> fmt::Result {

@@ -9,7 +9,7 @@ use testkit::{Gateway, ScriptedUpstream, bin, http_client};
 use crate::support::{LISTEN, Reply, chat, hello, hello_stream, push_clouds};
 
 /// `local/m` with the fake llama-server, these further keys and these arguments of the fake.
-fn config(folder: &Path, keys: &str, fake_args: &str, clouds: &[&ScriptedUpstream]) -> String {
+pub(crate) fn config(folder: &Path, keys: &str, fake_args: &str, clouds: &[&ScriptedUpstream]) -> String {
     let model = folder.join("m.gguf");
     std::fs::write(&model, "GGUF").unwrap();
     let mut text = format!("{LISTEN}engine: {{path: '{}'}}\ntargets:\n", bin("fake-llama-server").display());
@@ -32,7 +32,7 @@ async fn gauge(gateway: &Gateway, name: &str) -> Option<f64> {
 }
 
 /// Waits until a gauge of the worker has this value.
-async fn wait_for_gauge(gateway: &Gateway, name: &str, value: f64) {
+pub(crate) async fn wait_for_gauge(gateway: &Gateway, name: &str, value: f64) {
     let reached = async {
         while gauge(gateway, name).await != Some(value) {
             tokio::task::yield_now().await;

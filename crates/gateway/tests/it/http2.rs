@@ -1,18 +1,20 @@
 //! HTTP/2 with prior knowledge: a stream that is reset in any phase is an exchange that its caller has left, and harms no other one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use account::ledger::{Filter, LedgerReader};
+use account::ledger::Filter;
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use serde_json::{Value, json};
-use testkit::{Behaviour, Gateway, ScriptedUpstream, bin};
+use testkit::{Behaviour, Gateway, ScriptedUpstream};
 use tokio::net::TcpStream;
 
-use crate::support::{LISTEN, Reply, chat, cloud_config, cloud_gateway, hello, hello_stream, settled_metrics, sharing};
+use crate::admission::{self, wait_for_gauge};
+use crate::support::{
+    Reply, chat, cloud_config, cloud_gateway, hello, hello_stream, ledger_of, settled_metrics, sharing,
+};
 
 /// One connection.
 struct Connection {
@@ -97,13 +99,8 @@ async fn recorded(gateway: &Gateway) -> BTreeMap<String, String> {
     // A receipt is asked for, so that everything is written.
     let ask = testkit::http_client().get(gateway.url("/v1/receipts/none"));
     Reply::of(ask).await;
-    of_ledger(gateway.home())
-}
-
-fn of_ledger(home: &Path) -> BTreeMap<String, String> {
-    let reader = LedgerReader::open(&home.join("ledger/ledger.sqlite3")).unwrap();
     let mut found = BTreeMap::new();
-    for row in reader.rows(&Filter::default()).unwrap() {
+    for row in ledger_of(gateway.home()).rows(&Filter::default()).unwrap() {
         let id = row.record.request_id.to_string();
         assert_eq!(found.insert(id.clone(), row.record.outcome.to_string()), None, "{id} is settled twice");
     }
@@ -185,18 +182,10 @@ async fn a_caller_that_gives_no_window_is_let_go_after_the_write_timeout() {
 #[tokio::test]
 async fn a_reset_frees_the_slot_of_a_worker_and_the_place_in_its_queue() {
     let folder = tempfile::tempdir().unwrap();
-    let model = folder.path().join("m.gguf");
-    std::fs::write(&model, "GGUF").unwrap();
-    let gateway = Gateway::start(&format!(
-        "{LISTEN}engine: {{path: '{}'}}\ntargets:\n  - {{id: local/m, provider: llama_cpp, model_path: '{}', slots: 1, eager: true, extra_args: [--fake-stall-after, '1']}}\n",
-        bin("fake-llama-server").display(),
-        model.display()
-    ))
-    .await;
-    let becomes = async |name: &str, value: f64| {
-        let reached = async { while gateway.metric(name, &[("target", "local/m")]).await != Some(value) {} };
-        tokio::time::timeout(testkit::PATIENCE, reached).await.unwrap_or_else(|_| panic!("{name} is never {value}"));
-    };
+    let keys = "slots: 1\n    eager: true";
+    let config = admission::config(folder.path(), keys, "--fake-stall-after, '1'", &[]);
+    let gateway = Gateway::start(&config).await;
+    let becomes = async |name: &str, value: f64| wait_for_gauge(&gateway, name, value).await;
     let mut connection = Connection::open(&gateway).await;
     let mut holds = connection.post("holds", &hello_stream()).await;
     let _answer = holds.first_piece().await;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use account::ledger::{Filter, LedgerReader};
+use account::ledger::Filter;
 use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, RawClient, ScriptedUpstream};
 
-use crate::support::{chat, cloud_config, hello, hello_stream, post, sharing};
+use crate::support::{chat, cloud_config, hello, hello_stream, ledger_of, post, sharing};
 use crate::traces;
 
 /// Every answer of the first target may be shared and given again; what is for later is for the second alone.
@@ -49,7 +49,7 @@ async fn setting(limits: &str) -> Setting {
 
 /// How often each request is in the ledger, and how it ended there: kind, id, outcome.
 fn recorded(home: &Path) -> BTreeMap<String, Vec<String>> {
-    let reader = LedgerReader::open(&home.join("ledger/ledger.sqlite3")).unwrap();
+    let reader = ledger_of(home);
     assert_eq!(reader.verify(&[]).unwrap().faults, []);
     let mut found = BTreeMap::<_, Vec<_>>::new();
     for row in reader.rows(&Filter::default()).unwrap() {

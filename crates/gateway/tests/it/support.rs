@@ -1,7 +1,9 @@
 //! What the tests share: configurations, a chat request, and a reply taken apart.
 
 use std::fmt::Write;
+use std::path::Path;
 
+use account::ledger::LedgerReader;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use testkit::{Gateway, ScriptedUpstream, http_client};
@@ -124,6 +126,11 @@ pub(crate) async fn settled_metrics(gateway: &Gateway) -> String {
         }
     };
     tokio::time::timeout(testkit::PATIENCE, settled).await.unwrap()
+}
+
+/// The ledger of a gateway with this data folder.
+pub(crate) fn ledger_of(home: &Path) -> LedgerReader {
+    LedgerReader::open(&home.join("ledger/ledger.sqlite3")).unwrap()
 }
 
 /// Waits until so many callers share answers.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use testkit::{Behaviour, Gateway, ScriptedUpstream};
 
 use super::*;
-use crate::support::{Reply, chat, hello};
+use crate::support::{Reply, chat, hello, status};
 
 async fn exchanges(gateway: &Gateway, result: &str) -> f64 {
     gateway.metric("tidegate_trace_exchanges_total", &[("result", result)]).await.unwrap_or_default()
@@ -60,11 +61,15 @@ async fn a_collector_that_is_away_or_says_no_is_counted_and_told_of_once() {
     assert_eq!(Reply::of(chat(&gateway, &hello())).await.status, 200);
     gateway.wait_for_log("traces cannot be exported").await;
     assert_eq!(gateway.metric("tidegate_trace_export_up", &[]).await, Some(0.0));
+    let told = status(&gateway).await;
+    assert_eq!((&told["traces"]["state"], &told["traces"]["waiting"]), (&json!("failing"), &json!(1)), "{told}");
+    assert!(!told["traces"]["reason"].as_str().unwrap().is_empty() && told["ready"] == true, "{told}");
     collector.set_default(taken());
     collector.come_back().await;
     until(&gateway, "exported", 1.0).await;
     gateway.wait_for_log("traces are exported again").await;
     assert_eq!(gateway.metric("tidegate_trace_export_up", &[]).await, Some(1.0));
+    assert_eq!(status(&gateway).await["traces"], json!({"state": "ready", "exported": 1, "waiting": 0, "lost": 0}));
     collector.set_default(Behaviour::status(500));
     for _ in 0..2 {
         assert_eq!(Reply::of(chat(&gateway, &hello())).await.status, 200);
