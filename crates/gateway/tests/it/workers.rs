@@ -47,7 +47,8 @@ async fn many_requests_to_a_cold_worker_start_one_child() {
     let requests: Vec<_> = (0..50).map(|_| tokio::spawn(Reply::of(chat(&gateway, &hello())))).collect();
     for request in requests {
         let reply = request.await.unwrap();
-        assert_eq!((reply.status, reply.header("x-tidegate-target")), (200, "local/m"), "{}", reply.text);
+        let answered = (reply.status, reply.header("x-tidegate-target"));
+        assert_eq!(answered, (200, "local/m"), "{}\n{}", reply.text, gateway.logs().join("\n"));
     }
     assert_eq!(std::fs::read_to_string(&starts).unwrap().lines().count(), 1);
     let state = gateway.metric("tidegate_worker_state", &[("target", "local/m"), ("state", "ready")]).await;
