@@ -43,8 +43,18 @@ pub(crate) async fn wait_for_gauge(gateway: &Gateway, name: &str, value: f64) {
 
 #[tokio::test]
 async fn a_worker_never_gets_more_than_it_has_slots() {
+    all_are_answered("").await;
+}
+
+/// It has freed its slot, and takes a moment to close the connection that it was asked to close.
+#[tokio::test]
+async fn no_request_is_lost_on_a_connection_that_the_worker_is_about_to_close() {
+    all_are_answered("--fake-close-late, '5'").await;
+}
+
+async fn all_are_answered(fake_args: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(&config(folder.path(), "slots: 2", "", &[])).await;
+    let gateway = Gateway::start(&config(folder.path(), "slots: 2", fake_args, &[])).await;
     let requests: Vec<_> = (0..40)
         .map(|n| {
             let body = if n % 2 == 0 { hello() } else { hello_stream() };

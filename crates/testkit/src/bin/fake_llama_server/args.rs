@@ -44,6 +44,8 @@ pub(crate) struct Arguments {
     pub(crate) hold: Option<PathBuf>,
     /// `--fake-hold-after K`: only after K content chunks.
     pub(crate) hold_after: u64,
+    /// `--fake-close-late MS`: a connection that is to be closed is closed so much later than its answer is out.
+    pub(crate) close_late_ms: u64,
     /// `--fake-say-on-chat LINE`: a line on stderr for each chat request.
     pub(crate) say_on_chat: Option<String>,
 }
@@ -83,6 +85,7 @@ impl Arguments {
                 "--fake-stall-after" => parsed.stall_after = Some(number(&flag, value()?)?),
                 "--fake-hold" => parsed.hold = Some(value()?.into()),
                 "--fake-hold-after" => parsed.hold_after = number(&flag, value()?)?,
+                "--fake-close-late" => parsed.close_late_ms = number(&flag, value()?)?,
                 "--fake-say-on-chat" => parsed.say_on_chat = Some(value()?),
                 // A misspelt behaviour would make a test pass for nothing.
                 other if other.starts_with("--fake-") => return Err(format!("invalid argument: {other}")),

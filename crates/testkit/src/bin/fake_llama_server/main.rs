@@ -14,6 +14,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -111,6 +112,7 @@ impl Server {
         while let Some(request) = http::read_request(stream)? {
             self.answer(&request, stream)?;
             if request.closes {
+                std::thread::sleep(Duration::from_millis(self.arguments.close_late_ms));
                 break;
             }
         }
