@@ -59,6 +59,17 @@ pub enum LedgerError {
         /// What serde says of it.
         reason: String,
     },
+    /// Of an older version, and another process has it open, which may be one that writes as that version did.
+    #[error(
+        "the ledger has schema version {found}, and another process uses it; when that has ended, a gateway or a command of this version \
+         brings it up to {known}"
+    )]
+    Older {
+        /// What the file says.
+        found: i64,
+        /// What is known.
+        known: i64,
+    },
     /// Written by a newer version.
     #[error("the ledger has schema version {found}, and this version of Tidegate knows {known}")]
     Newer {
