@@ -63,6 +63,8 @@ pub enum FaultKind {
         /// The last of them.
         until: u64,
     },
+    /// The file is damaged, in SQLite's words: blocks are not found by what they say.
+    Damaged(String),
     /// What records share under this name was changed.
     Shared(String),
     /// What this record shares with others, under this name, is missing.
@@ -111,6 +113,7 @@ impl LedgerReader {
             looked.compare(&transaction, *place)?;
         }
         looked.shared(&transaction, named)?;
+        looked.compare_index(&transaction)?;
         looked.faults.sort_by_key(|fault| fault.seq);
         Ok(looked)
     }
@@ -222,6 +225,15 @@ impl Verified {
         }
     }
 
+    /// Blocks are found by an index, which has to have what they have.
+    fn compare_index(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+        let found: String = connection.query_row("PRAGMA integrity_check('blocks')", [], |row| row.get(0))?;
+        if found != "ok" {
+            self.fault(0, FaultKind::Damaged(found.replace('\n', " ")));
+        }
+        Ok(())
+    }
+
     /// What records share is under the hash of its text, and all that they name is there.
     fn shared(&mut self, connection: &Connection, mut named: BTreeMap<String, i64>) -> Result<(), LedgerError> {
         let mut select = connection.prepare("SELECT name, value FROM shared")?;
@@ -265,6 +277,7 @@ impl std::fmt::Display for Fault {
             }
             FaultKind::Misnamed => write!(f, "record {seq} is kept under the id of another request"),
             FaultKind::Misdated { until } => write!(f, "{} put under times that are not theirs", up_to(until)),
+            FaultKind::Damaged(found) => write!(f, "the file is damaged: {found}"),
             FaultKind::Shared(name) => write!(f, "what records share under the name {name} was edited"),
             FaultKind::Unshared(name) => {
                 write!(f, "what record {seq} shares with others under the name {name} was removed")
