@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use policy::{TargetFacts, TargetProfile};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::block::{self, Block, Stored};
 use super::chain::Head;
@@ -183,7 +183,8 @@ impl LedgerReader {
     fn begin(&self, filter: &Filter) -> Result<i64, LedgerError> {
         let after = signed(filter.after_seq.unwrap_or_default());
         let Some(since) = filter.since_ms else { return Ok(after) };
-        let first = "SELECT min(seq) FROM blocks WHERE max_ms >= ?1";
+        // The sign keeps SQLite from reading every block from the oldest on until it meets the first: all of this is in the index.
+        let first = "SELECT min(+seq) FROM blocks WHERE max_ms >= ?1";
         let first: Option<i64> = self.connection.query_row(first, [signed(since)], |row| row.get(0))?;
         Ok(first.map_or(i64::MAX, |first| after.max(first - 1)))
     }
@@ -195,7 +196,7 @@ impl LedgerReader {
              ORDER BY seq {order} LIMIT {READ_AT_ONCE}",
             block::COLUMNS
         );
-        let (since, until) = (filter.since_ms.map_or(0, signed), filter.until_ms.map_or(i64::MAX, signed));
+        let (since, until) = (filter.since_ms.map_or(i64::MIN, signed), filter.until_ms.map_or(i64::MAX, signed));
         let mut select = self.connection.prepare(&sql)?;
         let blocks = select.query_map((places.start, places.end, since, until), Block::read)?;
         Ok(blocks.collect::<Result<_, _>>()?)
@@ -223,7 +224,8 @@ impl LedgerReader {
         let select = format!("SELECT {} FROM blocks WHERE seq = ?1", block::COLUMNS);
         let mut select = self.connection.prepare(&select)?;
         for seq in self.blocks_with(request_id)? {
-            let block = select.query_row([seq], Block::read)?;
+            // What was removed for its age meanwhile is none any more.
+            let Some(block) = select.query_row([seq], Block::read).optional()? else { continue };
             for stored in block.records().rev() {
                 let Some(figures) = Figures::read(stored.text).filter(|figures| figures.request_id == request_id)
                 else {

@@ -20,6 +20,11 @@ WITH oldest AS (SELECT seq, max_ms FROM blocks ORDER BY seq LIMIT ?1)
 SELECT max(seq) FROM oldest WHERE max_ms >= ?4 AND max_ms < ?2
     AND seq < ifnull((SELECT min(seq) FROM oldest WHERE max_ms BETWEEN ?2 AND ?3), 9223372036854775807)";
 
+/// The block with the record at a place, or the last one before the newest.
+const OVER: &str = "
+WITH old AS (SELECT max(seq) AS last FROM blocks WHERE seq < (SELECT max(seq) FROM blocks))
+SELECT min(last, ifnull((SELECT min(seq) FROM blocks WHERE seq >= ?1), last)) FROM old";
+
 /// Removes some of the blocks that are over a limit; whether there may be more.
 pub(super) fn purge(transaction: &Transaction<'_>, limits: &LedgerLimits, now_ms: u64) -> rusqlite::Result<bool> {
     let mut first = transaction.prepare("SELECT max_ms FROM blocks ORDER BY seq LIMIT 1")?;
@@ -38,9 +43,8 @@ pub(super) fn purge(transaction: &Transaction<'_>, limits: &LedgerLimits, now_ms
         let (count, size) = (last.saturating_sub(first), over + limits.bytes_max);
         // As many as take what is too much, and a few so that not every look finds some. Never the newest.
         let least = over.saturating_mul(count) / size.max(1) + count / 20 + 1;
-        let removed = least.min(OVER_MAX).min(count.saturating_sub(1));
-        let whole = "SELECT max(seq) FROM blocks WHERE seq <= ?1";
-        transaction.query_row(whole, [signed(first + removed)], |row| row.get(0))?
+        let enough = signed(first.saturating_add(least.min(OVER_MAX)));
+        transaction.query_row(OVER, [enough], |row| row.get(0))?
     } else {
         None
     };
