@@ -211,7 +211,9 @@ impl Writer {
         self.in_log = 0;
         if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             // What is in the log is safe there, and it is tried again with the next.
-            warn!(error = %error, "the log of the ledger cannot be brought into its file");
+            if !self.is_failing {
+                warn!(error = %error, "the log of the ledger cannot be brought into its file");
+            }
         }
     }
 
@@ -238,6 +240,8 @@ impl Writer {
                 warn!(lost = batch.len(), "the ledger cannot be written; exchanges are not recorded");
                 return;
             }
+            // On a full disk that makes room: the log can begin anew.
+            self.checkpoint();
             is_last = !self.queue.pause(TRY_AGAIN);
         }
     }
