@@ -678,3 +678,117 @@ fn a_clock_that_was_set_back_hides_no_record_from_a_query() {
     drop(ledger);
     assert_eq!((folder.faults(), found(&folder)), (vec![], 1));
 }
+
+#[test]
+fn a_file_of_an_older_version_that_another_process_uses_is_left_as_it_is_by_who_wants_to_read_it() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.file().parent().unwrap()).unwrap();
+    folder.edit(VERSION_1);
+    let older = Connection::open(folder.file()).unwrap();
+    older.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    let write = |hash: Hash| {
+        let insert = "INSERT INTO records (record, hash) VALUES (?1, ?2)";
+        older.execute(insert, (RECORD_OF_VERSION_1, hash.bytes())).unwrap();
+        hash.then(RECORD_OF_VERSION_1.as_bytes())
+    };
+    let first = Hash::GENESIS.then(RECORD_OF_VERSION_1.as_bytes());
+    let second = write(first);
+    let error = LedgerReader::open(&folder.file()).err().unwrap().to_string();
+    assert!(error.starts_with("the ledger has schema version 1, and another process uses it"), "{error}");
+    // It goes on as if nothing had been.
+    write(second);
+    drop(older);
+    assert_eq!(folder.reader().head().unwrap().seq, 2);
+}
+
+#[test]
+fn a_large_file_of_version_3_is_brought_up_in_its_own_room() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.file().parent().unwrap()).unwrap();
+    folder.edit(&[VERSION_1, "DROP INDEX records_by_request; DROP TABLE records; DROP TABLE profiles;"].concat());
+    folder.edit(
+        "CREATE TABLE records (seq INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL, request_id TEXT) STRICT;
+         CREATE INDEX records_by_request ON records (request_id);
+         CREATE TABLE shared (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+         CREATE TABLE turns (seq INTEGER PRIMARY KEY) STRICT; PRAGMA journal_mode = WAL; PRAGMA user_version = 3;",
+    );
+    let mut connection = Connection::open(folder.file()).unwrap();
+    let (transaction, mut hash) = (connection.transaction().unwrap(), Hash::GENESIS);
+    for seq in 1..=2500 {
+        let id = format!("req_{seq:09}");
+        let text = RECORD_OF_VERSION_1.replace("req_old", &id);
+        hash = hash.then(text.as_bytes());
+        transaction.execute("INSERT INTO records VALUES (?1, ?2, ?3, ?4)", (seq, text, hash.bytes(), id)).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(connection);
+    let length = || std::fs::metadata(folder.file()).unwrap().len();
+    let before = length();
+    let reader = folder.reader();
+    assert!(length() < before * 5 / 4, "{} bytes of {before}", length());
+    let known = Head { seq: 2500, hash };
+    assert_eq!((reader.head().unwrap(), reader.verify(&[known]).unwrap().faults), (known, vec![]));
+    for seq in [1, 1000, 1001, 2500] {
+        assert_eq!(reader.receipt(&format!("req_{seq:09}")).unwrap().unwrap().newest.head.seq, seq);
+    }
+}
+
+#[test]
+fn what_is_a_little_too_much_goes_also_where_that_is_less_than_a_block() {
+    let folder = Folder::new();
+    for n in 0..4 {
+        written_together(&folder, (0..200).map(|i| Settlement { begun_ms: BEGUN_MS + i, ..settlement(n * 200 + i) }));
+    }
+    let (_, bytes) = folder.reader().size().unwrap();
+    let ledger = Ledger::open(&folder.file(), LedgerLimits { bytes_max: bytes - 1, ..limits() }).unwrap();
+    ledger.settled(&settlement(900));
+    assert!(ledger.flush());
+    drop(ledger);
+    let verified = folder.reader().verify(&[]).unwrap();
+    assert_eq!((verified.anchor.seq, verified.head.seq, verified.faults), (200, 801, vec![]));
+}
+
+/// What a reader says of a file: all that it gives, or that something is wrong.
+fn said(file: &Path) -> Result<Vec<String>, String> {
+    let read = || -> Result<_, LedgerError> {
+        let reader = LedgerReader::open(file)?;
+        let faults = reader.verify(&[])?.faults;
+        if !faults.is_empty() {
+            return Ok(Err(format!("{faults:?}")));
+        }
+        let since = Filter { since_ms: Some(BEGUN_MS + 12_000), ..Filter::default() };
+        let rows = reader.rows(&Filter::default())?.into_iter().chain(reader.rows(&since)?);
+        let mut all: Vec<_> = rows.map(|row| format!("{} {}", row.head, row.json)).collect();
+        for n in 1..=40 {
+            all.push(format!("{:?}", reader.receipt(&format!("req_{n}"))?.map(|found| found.newest.head)));
+        }
+        all.push(format!("{:?}", reader.summary(&since)?));
+        Ok(Ok(all))
+    };
+    read().unwrap_or_else(|error| Err(error.to_string()))
+}
+
+#[test]
+fn a_bit_that_has_changed_in_the_file_is_told_or_changes_nothing() {
+    let folder = Folder::new();
+    written_apart(&folder, (1..=20).map(settlement));
+    written_together(&folder, (21..=40).map(|n| Settlement { begun_ms: BEGUN_MS + 30_000 + n, ..settlement(n) }));
+    let (whole, copy) = (std::fs::read(folder.file()).unwrap(), folder.0.path().join("copy.sqlite3"));
+    let right = said(&folder.file()).unwrap();
+    let is_told = |at: usize, bit: u64| {
+        let mut changed = whole.clone();
+        changed[at] ^= 1 << bit;
+        std::fs::write(&copy, changed).unwrap();
+        said(&copy).inspect(|found| assert!(*found == right, "bit {bit} of byte {at}")).is_err()
+    };
+    // Of the table and of the index; where it lies once more that is of no use any more.
+    let key = block::key("req_7");
+    let keys = (0..whole.len()).filter(|at| whole[*at..].starts_with(&key) && is_told(*at, 0));
+    assert_eq!(keys.count(), 2);
+    let (mut state, mut told) = (1_u64, 0);
+    for _ in 0..60 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        told += u32::from(is_told((state >> 33) as usize % whole.len(), (state >> 20) % 8));
+    }
+    assert!(told >= 6, "{told}");
+}
