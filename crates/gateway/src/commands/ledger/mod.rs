@@ -66,9 +66,11 @@ impl FilterArgs {
 }
 
 fn tail(reader: &LedgerReader, count: u64, follow: bool) -> anyhow::Result<()> {
+    // Before that, so that nothing is passed over that comes between.
+    let head = reader.head()?;
     let rows = reader.rows(&Filter { newest: Some(count), ..Filter::default() })?;
     list::table(&rows);
-    let mut seen = rows.last().map_or(reader.head()?, |row| row.head).seq;
+    let mut seen = rows.last().map_or(head, |row| row.head).seq;
     if !follow {
         return Ok(());
     }
