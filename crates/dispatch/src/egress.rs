@@ -15,7 +15,7 @@ use wire::TraceContext;
 
 use crate::destination::Route;
 use crate::http1;
-use crate::sent::{Counted, Sent};
+use crate::sent::{CountedBody, Sent};
 use crate::trace::{TRACEPARENT, TRACESTATE};
 use crate::way::{Cut, NETWORK_WENT, Way};
 use crate::{Destination, TargetFailure};
@@ -79,7 +79,7 @@ pub(crate) async fn send(
                 })
             }
             Route::General { client, url, headers } => {
-                let body = reqwest::Body::wrap(Counted::new(body, out.clone()));
+                let body = reqwest::Body::wrap(CountedBody::new(body, out.clone()));
                 let mut request = client.post(url.clone()).headers(headers.clone()).header(ACCEPT, accept).body(body);
                 if let Some(trace) = trace {
                     request = request.header(TRACEPARENT, trace.to_string());

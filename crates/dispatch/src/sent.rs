@@ -31,18 +31,18 @@ impl Sent {
 }
 
 /// A body in one piece that counts as sent when a connection takes it: nothing has left before there is one.
-pub(crate) struct Counted {
+pub(crate) struct CountedBody {
     body: Option<Bytes>,
     sent: Sent,
 }
 
-impl Counted {
+impl CountedBody {
     pub(crate) fn new(body: Bytes, sent: Sent) -> Self {
         Self { body: Some(body), sent }
     }
 }
 
-impl Body for Counted {
+impl Body for CountedBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 

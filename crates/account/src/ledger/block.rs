@@ -81,10 +81,9 @@ impl FoundBy {
 /// How many of these records, each with its bytes, are the next block: one at least.
 pub(super) fn next(records: impl Iterator<Item = (FoundBy, usize)>) -> usize {
     let (mut times, mut bytes) = (None, 0);
-    let fits = |(FoundBy { at_ms, .. }, length): &(FoundBy, usize)| {
-        let (first, last) = times.unwrap_or((*at_ms, *at_ms));
-        let (first, last) = (first.min(*at_ms), last.max(*at_ms));
+    let fits = |(found_by, length): &(FoundBy, usize)| {
         let is_one = times.is_none();
+        let (first, last) = widened(times, *found_by);
         (times, bytes) = (Some((first, last)), bytes + length);
         is_one || bytes <= BYTES_FULL && last - first <= SPAN_MS
     };
@@ -93,12 +92,15 @@ pub(super) fn next(records: impl Iterator<Item = (FoundBy, usize)>) -> usize {
 
 /// The first and the last time of some records, as it is written; zeros where none has one.
 pub(super) fn times(found_by: impl Iterator<Item = FoundBy>) -> (i64, i64) {
-    let widen = |times: Option<(u64, u64)>, FoundBy { at_ms, .. }: FoundBy| {
-        let (first, last) = times.unwrap_or((at_ms, at_ms));
-        Some((first.min(at_ms), last.max(at_ms)))
-    };
-    let (first, last) = found_by.fold(None, widen).unwrap_or_default();
+    let times = found_by.fold(None, |times, found_by| Some(widened(times, found_by)));
+    let (first, last) = times.unwrap_or_default();
     (signed(first), signed(last))
+}
+
+/// The first and the last time with one more.
+fn widened(times: Option<(u64, u64)>, FoundBy { at_ms, .. }: FoundBy) -> (u64, u64) {
+    let (first, last) = times.unwrap_or((at_ms, at_ms));
+    (first.min(at_ms), last.max(at_ms))
 }
 
 /// Inserts a block with [`INSERT`]; the place of its last record is `seq`.

@@ -34,6 +34,11 @@ impl Batch {
         self.entries.len()
     }
 
+    /// The earliest of their times; the latest there is where there is no record.
+    pub(super) fn earliest_ms(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.found_by.at_ms).min().unwrap_or(u64::MAX)
+    }
+
     /// The blocks that they make: the records of each with their texts.
     pub(super) fn blocks(&self) -> impl Iterator<Item = (&[Entry], &[u8])> {
         let (mut left, mut begin) = (&self.entries[..], 0);

@@ -144,7 +144,7 @@ impl LedgerReader {
         loop {
             let blocks = self.blocks(filter, after..i64::MAX, "ASC")?;
             let Some(last) = blocks.last() else { return Ok(()) };
-            after = *last.places().end();
+            after = last.last;
             for stored in blocks.iter().flat_map(Block::records) {
                 let figures = Figures::read(stored.text);
                 if filter.wants(stored.place, figures.as_ref()) && !each(stored, figures) {
@@ -165,7 +165,7 @@ impl LedgerReader {
         'look: while after < until {
             let blocks = self.blocks(filter, after..until, "DESC")?;
             let Some(last) = blocks.last() else { break };
-            until = last.places().end().saturating_sub(1);
+            until = last.last.saturating_sub(1);
             for stored in blocks.iter().flat_map(|block| block.records().rev()) {
                 if found.len() as u64 >= count {
                     break 'look;

@@ -250,24 +250,22 @@ impl Writer {
         // From the begin on, as another process may write to the file too.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let Head { mut seq, mut hash } = head(&transaction)?;
-        // The earliest of them, so that one of a clock that was ahead for a moment removes nothing.
-        let mut now_ms = u64::MAX;
         {
             let mut insert = transaction.prepare(block::INSERT)?;
             for (records, texts) in batch.blocks() {
                 (seq, hash) = (seq + records.len() as u64, hash.then(texts));
                 let found_by = records.iter().map(|record| record.found_by);
-                now_ms = found_by.clone().fold(now_ms, |now_ms, found_by| now_ms.min(found_by.at_ms));
                 block::insert(&mut insert, signed(seq), hash, texts, found_by.map(Some))?;
             }
         }
         let shared = {
             let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-            if shared.is_new() { Some(shared.write(&transaction)?) } else { None }
+            shared.is_new().then(|| shared.write(&transaction)).transpose()?
         };
         self.since_purge += batch.len();
         if self.since_purge >= PURGE_EVERY {
-            let is_more = purge(&transaction, &self.limits, now_ms)?;
+            // The earliest of them, so that one of a clock that was ahead for a moment removes nothing.
+            let is_more = purge(&transaction, &self.limits, batch.earliest_ms())?;
             self.since_purge = if is_more { PURGE_EVERY } else { 0 };
         }
         transaction.commit()?;

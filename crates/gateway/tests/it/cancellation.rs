@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use testkit::{Behaviour, RawClient, ScriptedUpstream};
 
-use crate::support::{cloud_gateway, hello, hello_stream, settled_metrics};
+use crate::support::{cloud_gateway, phases_of_standstill, settled_metrics};
 
 /// Sends `body`, waits until the upstream stands still, leaves, and says how long the upstream took to see it.
 async fn leave_while_held(behaviour: Behaviour, body: &Value, after_request: &str) -> (Duration, String) {
@@ -27,14 +27,7 @@ async fn leave_while_held(behaviour: Behaviour, body: &Value, after_request: &st
 
 #[tokio::test]
 async fn leaving_closes_the_connection_upstream_in_every_phase() {
-    let phases = [
-        ("before the headers of a stream", Behaviour::StallBeforeHeaders, hello_stream()),
-        ("before the headers of an answer", Behaviour::StallBeforeHeaders, hello()),
-        ("within the body of an answer", Behaviour::StallBetweenChunks { after: 1 }, hello()),
-        ("before the first token", Behaviour::SlowFirstToken, hello_stream()),
-        ("between tokens", Behaviour::StallBetweenChunks { after: 2 }, hello_stream()),
-    ];
-    for (phase, behaviour, body) in phases {
+    for (phase, behaviour, body) in phases_of_standstill() {
         for after_request in ["", "\r\n", "GET /v1/models HTTP/1.1\r\nhost: t\r\n\r\n"] {
             let (took, metrics) = leave_while_held(behaviour.clone(), &body, after_request).await;
             println!("{phase}, then {after_request:?}: {took:?}");

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 
 use crate::admission::{self, wait_for_gauge};
 use crate::support::{
-    Reply, chat, cloud_config, cloud_gateway, hello, hello_stream, ledger_of, settled_metrics, sharing,
+    Reply, chat, cloud_config, cloud_gateway, hello, hello_stream, ledger_of, phases_of_standstill, settled_metrics,
+    sharing,
 };
 
 /// One connection.
@@ -116,13 +117,7 @@ async fn a_reset_in_any_phase_closes_the_connection_upstream_and_is_settled_once
     let upstream = ScriptedUpstream::start().await;
     let gateway = cloud_gateway(&[&upstream]).await;
     let mut connection = Connection::open(&gateway).await;
-    let phases = [
-        ("headers-of-a-stream", Behaviour::StallBeforeHeaders, hello_stream()),
-        ("headers-of-an-answer", Behaviour::StallBeforeHeaders, hello()),
-        ("body-of-an-answer", Behaviour::StallBetweenChunks { after: 1 }, hello()),
-        ("first-token", Behaviour::SlowFirstToken, hello_stream()),
-        ("between-tokens", Behaviour::StallBetweenChunks { after: 2 }, hello_stream()),
-    ];
+    let phases = phases_of_standstill();
     for (place, (phase, behaviour, body)) in phases.iter().enumerate() {
         upstream.script([behaviour.clone()]);
         let stream = connection.post(phase, body).await;

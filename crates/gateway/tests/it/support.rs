@@ -6,7 +6,7 @@ use std::path::Path;
 use account::ledger::LedgerReader;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
-use testkit::{Gateway, ScriptedUpstream, http_client};
+use testkit::{Behaviour, Gateway, ScriptedUpstream, http_client};
 
 /// A gateway whose only targets are scripted upstreams in the cloud, in this order: `cloud/a`, `cloud/b`, ...
 pub(crate) async fn cloud_gateway(upstreams: &[&ScriptedUpstream]) -> Gateway {
@@ -126,6 +126,17 @@ pub(crate) async fn settled_metrics(gateway: &Gateway) -> String {
         }
     };
     tokio::time::timeout(testkit::PATIENCE, settled).await.unwrap()
+}
+
+/// Where a target of a request may stand still, each with a name that may be the id of the request.
+pub(crate) fn phases_of_standstill() -> [(&'static str, Behaviour, Value); 5] {
+    [
+        ("before-the-headers-of-a-stream", Behaviour::StallBeforeHeaders, hello_stream()),
+        ("before-the-headers-of-an-answer", Behaviour::StallBeforeHeaders, hello()),
+        ("within-the-body-of-an-answer", Behaviour::StallBetweenChunks { after: 1 }, hello()),
+        ("before-the-first-token", Behaviour::SlowFirstToken, hello_stream()),
+        ("between-tokens", Behaviour::StallBetweenChunks { after: 2 }, hello_stream()),
+    ]
 }
 
 /// The ledger of a gateway with this data folder.

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use account::ledger::Filter;
 use testkit::{Gateway, ScriptedUpstream};
 
-use super::reader;
-use crate::support::{chat, cloud_config, hello, hello_stream};
+use crate::support::{chat, cloud_config, hello, hello_stream, ledger_of};
 
 /// `ledger.flush_ms`.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -47,7 +46,7 @@ async fn a_kill_under_load_loses_nothing_older_than_the_window() {
         let mut gateway = Arc::into_inner(gateway).unwrap();
         gateway.wait().await;
 
-        let reader = reader(home.path());
+        let reader = ledger_of(home.path());
         let verified = reader.verify(&[]).unwrap();
         assert_eq!(verified.faults, [], "after kill {kill}");
         let rows = reader.rows(&Filter { after_seq: Some(before), ..Filter::default() }).unwrap();

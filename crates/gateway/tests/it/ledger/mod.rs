@@ -6,22 +6,18 @@ mod reconcile;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use account::ledger::{Filter, LedgerReader};
+use account::ledger::Filter;
 use serde_json::{Value, json};
 use testkit::{Behaviour, Gateway, ScriptedUpstream, bin, http_client};
 use tokio::io::AsyncReadExt;
 
-use crate::support::{Reply, chat, cloud_config, hello, hello_stream, status_when};
+use crate::support::{Reply, chat, cloud_config, hello, hello_stream, ledger_of, status_when};
 
 /// Two dollars for a million tokens of a prompt, four for those of an answer.
 const PRICE: &str = "    price: {input_usd_per_mtok: 2.0, output_usd_per_mtok: 4.0}\n    model:";
 
 fn file(home: &Path) -> PathBuf {
     home.join("ledger/ledger.sqlite3")
-}
-
-fn reader(home: &Path) -> LedgerReader {
-    LedgerReader::open(&file(home)).unwrap()
 }
 
 fn edit(home: &Path, sql: &str) {
@@ -285,7 +281,7 @@ async fn whatever_the_way_out_there_is_one_record() {
         let receipt = receipt(&gateway, reply.header("x-request-id")).await.json();
         assert_eq!(receipt["outcome"], outcome, "{receipt}");
     }
-    let rows = reader(gateway.home()).rows(&Filter::default()).unwrap();
+    let rows = ledger_of(gateway.home()).rows(&Filter::default()).unwrap();
     let decided: Vec<_> = rows.iter().map(|row| row.record.decision.is_some()).collect();
     assert_eq!(decided, [true, false, true]);
     let bytes: Vec<_> = rows.iter().map(|row| (row.record.request_bytes, row.record.response_bytes > 0)).collect();

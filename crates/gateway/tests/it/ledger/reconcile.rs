@@ -10,8 +10,8 @@ use account::ledger::{Filter, Row};
 use serde_json::Value;
 use testkit::{Attempt, Behaviour, Ending, Gateway, ScriptedUpstream, Usage, http_client, sum_metric};
 
-use super::{PRICE, reader, receipt};
-use crate::support::{cloud_config, hello, hello_stream, post, settled_metrics};
+use super::{PRICE, receipt};
+use crate::support::{cloud_config, hello, hello_stream, ledger_of, post, settled_metrics};
 
 const CONNECTIONS: usize = 16;
 /// Routes by the tag that asks for them: one that answers, one that fails and one that answers, one that says nothing and one that is asked
@@ -77,8 +77,8 @@ async fn what_upstreams_ledger_receipts_and_metrics_say_is_the_same() {
     let metrics = settled_metrics(&gateway).await;
     // Written once the newest can be read.
     assert_eq!(receipt(&gateway, &got[0].id).await.status, 200);
-    let rows = reader(gateway.home()).rows(&Filter::default()).unwrap();
-    assert_eq!(reader(gateway.home()).verify(&[]).unwrap().faults, []);
+    let rows = ledger_of(gateway.home()).rows(&Filter::default()).unwrap();
+    assert_eq!(ledger_of(gateway.home()).verify(&[]).unwrap().faults, []);
 
     requests(&got, &rows, &metrics);
     attempts(&[("cloud/a", a), ("cloud/b", b), ("cloud/c", c), ("cloud/d", d)], &rows, &metrics).await;
