@@ -1,6 +1,5 @@
 //! One request on one connection: header within limits, path to handler, connection kept or closed.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,17 +170,7 @@ impl HttpServerApp for App {
         mut session: ServerSession,
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let served = self.gateway.serving();
-        {
-            // Pinned where it is made: it is large.
-            let exchange = pin!(self.next_exchange(&mut session));
-            // Where it is cut off it is dropped, and so settled. Nothing begins behind that.
-            tokio::select! {
-                biased;
-                () = self.gateway.is_cut_off() => return None,
-                answered = exchange => answered?,
-            }
-        }
+        self.next_exchange(&mut session).await?;
         // A body that was refused unread is read away for a moment, so that the reply is not lost in a reset.
         if !session.is_body_done() {
             session.set_keepalive(None);
@@ -189,7 +178,6 @@ impl HttpServerApp for App {
         }
         let mut settings = HttpPersistentSettings::for_session(&session);
         let (stream, sent_ahead) = session.finish().await.ok()??.into_parts();
-        drop(served);
         match sent_ahead {
             Some(bytes) => settings.set_pipelined_prefix(bytes),
             // Here and not with the header, whose time begins with its first byte.

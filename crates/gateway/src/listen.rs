@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::app::{App, Port};
 use crate::connection::Connection;
 use crate::gateway::Gateway;
+use crate::threads::Place;
 
 /// Connections on the admin port at most.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -43,8 +44,14 @@ impl Listener {
         Ok(Self { listener, address })
     }
 
-    /// Accepts until `shutdown` turns true. Connections go on by themselves.
-    pub(crate) async fn serve(self, gateway: Arc<Gateway>, port: Port, mut shutdown: watch::Receiver<bool>) {
+    /// Accepts until `shutdown` turns true. Connections go on by themselves, in one of `places`.
+    pub(crate) async fn serve(
+        self,
+        gateway: Arc<Gateway>,
+        port: Port,
+        places: Vec<Place>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
         let connections_max = match port {
             Port::Data => gateway.config.limits.connections_max,
             Port::Admin => ADMIN_CONNECTIONS_MAX,
@@ -63,13 +70,12 @@ impl Listener {
                 _ = shutdown.wait_for(|stop| *stop) => return,
             };
             let (http1, http2, shutdown) = (Arc::clone(&http1), Arc::clone(&http2), shutdown.clone());
-            match accepted {
-                Ok((stream, _)) => {
-                    tokio::spawn(async move {
-                        serve_connection(stream, &http1, &http2, &shutdown).await;
-                        drop(permit);
-                    });
-                }
+            // The place has a driver of its own, which the socket has to be known to.
+            match accepted.and_then(|(stream, _)| stream.into_std()) {
+                Ok(stream) => Place::spawn(&places, async move {
+                    serve_connection(stream, &http1, &http2, &shutdown).await;
+                    drop(permit);
+                }),
                 Err(error) => {
                     warn!(%error, "connection not accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -79,7 +85,13 @@ impl Listener {
     }
 }
 
-async fn serve_connection(stream: TcpStream, http1: &Arc<App>, http2: &Arc<App>, shutdown: &watch::Receiver<bool>) {
+async fn serve_connection(
+    stream: std::net::TcpStream,
+    http1: &Arc<App>,
+    http2: &Arc<App>,
+    shutdown: &watch::Receiver<bool>,
+) {
+    let Ok(stream) = TcpStream::from_std(stream) else { return warn!("connection dropped: it cannot be waited for") };
     let limit = match http1.port {
         Port::Data => http1.gateway.config.limits.header_timeout,
         Port::Admin => http1.gateway.config.limits.header_timeout.min(ADMIN_HEADER_TIMEOUT),

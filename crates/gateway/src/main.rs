@@ -44,6 +44,7 @@ mod signals;
 mod span;
 mod status;
 mod tags;
+mod threads;
 mod token_counts;
 mod trace;
 mod unix_time;
@@ -64,6 +65,8 @@ use connection::Connection;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Threads for everything but the requests on the data port (`threads`).
+const BACKGROUND_THREADS: usize = 2;
 const EX_USAGE: u8 = 64;
 const EX_CONFIG: u8 = 78;
 /// How long a refused body is read away before its connection is closed.
@@ -78,7 +81,8 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(BACKGROUND_THREADS).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("tidegate: no runtime: {error}");

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::app::Port;
 use crate::gateway::Gateway;
 use crate::listen::Listener;
+use crate::threads::{Place, ServingThreads};
 use crate::{outbox, policies};
 
 /// How often draining looks at what still runs.
@@ -31,9 +32,13 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
     tokio::spawn(Arc::clone(gateway.dispatcher.network()).watch());
     tokio::spawn(reload_on_hangup(Arc::clone(&gateway), hangup));
     tokio::spawn(outbox::run(Arc::clone(&gateway)));
+    let threads = ServingThreads::start().context("no thread to serve with")?;
     for (listener, port) in listeners {
-        let stopped = if port == Port::Data { data_stopped.clone() } else { admin_stopped.clone() };
-        tokio::spawn(listener.serve(Arc::clone(&gateway), port, stopped));
+        let (places, stopped) = match port {
+            Port::Data => (threads.places(), data_stopped.clone()),
+            Port::Admin => (vec![Place::here()], admin_stopped.clone()),
+        };
+        tokio::spawn(listener.serve(Arc::clone(&gateway), port, places, stopped));
     }
     tokio::select! {
         _ = terminate.recv() => {}
@@ -59,7 +64,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
         _ = interrupt.recv() => warn!("second signal, requests are cut off"),
     }
     let _ = stop_admin.send(true);
-    settle_the_rest(&gateway).await;
+    settle_the_rest(&gateway, threads).await;
     let workers = gateway.workers.all();
     join_all(workers.iter().map(|(_, worker)| worker.stop())).await;
     // What is written behind a queue. Fails only in a panic.
@@ -81,8 +86,9 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
 }
 
 /// Cuts off what still runs and waits until it is settled, so that nothing is missing in what is written last.
-async fn settle_the_rest(gateway: &Gateway) {
+async fn settle_the_rest(gateway: &Gateway, threads: ServingThreads) {
     gateway.cut_off();
+    threads.stop().await;
     let settled = async {
         while !gateway.is_idle() {
             tokio::time::sleep(DRAIN_LOOK).await;

@@ -13,6 +13,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::{Handle, Id};
 use tokio::time::timeout;
 
 use crate::sent::Sent;
@@ -53,6 +54,7 @@ impl Address {
         };
         Ok(Link {
             socket,
+            runtime: Handle::current().id(),
             unsent: Bytes::new().chain(Bytes::new()),
             sent: (Sent::default(), 0),
             inbox: BytesMut::new(),
@@ -90,6 +92,8 @@ fn set_options(tcp: &TcpStream) -> io::Result<()> {
 /// An open connection. Closed when dropped.
 pub(super) struct Link {
     socket: Socket,
+    /// Whose driver watches the socket.
+    pub(super) runtime: Id,
     unsent: Chain<Bytes, Bytes>,
     /// How much of the body is out, and how long it is.
     sent: (Sent, usize),

@@ -308,6 +308,31 @@ async fn an_idle_connection_that_was_closed_or_talks_unasked_is_not_used() {
 }
 
 #[tokio::test]
+async fn a_connection_is_used_again_on_its_own_runtime_alone() {
+    let mut server = Server::start(vec![vec![Step::Answer(OK.to_owned()); 3]]).await;
+    let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let client = server.client.clone();
+    let ask_there = || {
+        let client = client.clone();
+        elsewhere.spawn(async move {
+            let mut response = client.post("*/*", None, Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
+            while response.read(&mut BytesMut::new()).await.unwrap() {}
+        })
+    };
+    server.ask().await.unwrap();
+    ask_there().await.unwrap();
+    assert_eq!(server.client.pool.idle(), 2);
+    ask_there().await.unwrap();
+    server.ask().await.unwrap();
+    let mut used = Vec::new();
+    for _ in 0..4 {
+        used.push(server.next().await.0);
+    }
+    assert_eq!(used, [0, 1, 1, 0]);
+    elsewhere.shutdown_background();
+}
+
+#[tokio::test]
 async fn a_connection_lost_after_the_request_was_sent_is_told_and_takes_the_other_idle_ones_along() {
     let answer = Step::Answer(OK.to_owned());
     let twice = vec![answer.clone(), Step::Answer(String::new()), Step::Close];
