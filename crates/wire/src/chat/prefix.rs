@@ -52,8 +52,10 @@ impl ChatRequest {
         let (mut hasher, mut compact, mut prefixes, mut index) = (Hasher::new(), Vec::new(), Vec::new(), 0);
         let mut bytes = 0;
         let walked = Cursor::new(text).array(|cursor| {
+            let json = cursor.skip()?.as_bytes();
             compact.clear();
-            push_compact(&mut compact, cursor.skip()?.as_bytes());
+            compact.reserve(json.len());
+            push_compact(&mut compact, json);
             hasher.update(&compact);
             bytes += compact.len() as u64;
             if index < PREFIXES_MAX || index >= first {
