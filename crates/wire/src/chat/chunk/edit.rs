@@ -111,10 +111,15 @@ pub fn finish_chunk(identity: &StreamIdentity, reason: &str) -> String {
 /// The data of a chunk that reports `usage`. What is estimated says so in a member of its own, `estimated`.
 #[must_use]
 pub fn usage_chunk(identity: &StreamIdentity, usage: Usage, is_estimated: bool) -> String {
-    let Usage { prompt_tokens, completion_tokens, total_tokens, .. } = usage;
+    let Usage { prompt_tokens, completion_tokens, total_tokens, cached_prompt_tokens, reasoning_tokens } = usage;
+    let detail = |of: &str, name: &str, count: Option<u64>| {
+        count.map_or(String::new(), |count| format!(r#","{of}_tokens_details":{{"{name}":{count}}}"#))
+    };
+    let cached = detail("prompt", "cached_tokens", cached_prompt_tokens);
+    let reasoning = detail("completion", "reasoning_tokens", reasoning_tokens);
     let estimated = if is_estimated { r#","estimated":true"# } else { "" };
     let counts = format!(
-        r#"{{"prompt_tokens":{prompt_tokens},"completion_tokens":{completion_tokens},"total_tokens":{total_tokens}{estimated}}}"#
+        r#"{{"prompt_tokens":{prompt_tokens},"completion_tokens":{completion_tokens},"total_tokens":{total_tokens}{cached}{reasoning}{estimated}}}"#
     );
     written(identity, "[]", Some(&counts))
 }

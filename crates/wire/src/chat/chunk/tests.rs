@@ -196,4 +196,6 @@ fn chunks_of_our_own_are_read_as_what_they_are() {
     assert!(parse(&data).is_usage_only() && data.contains(r#""estimated":true"#), "{data}");
     assert_eq!(parse(&data).usage, Some(usage));
     assert!(!usage_chunk(&identity, usage, false).contains("estimated"));
+    let detailed = Usage { cached_prompt_tokens: Some(2), reasoning_tokens: Some(1), ..usage };
+    assert_eq!(parse(&usage_chunk(&identity, detailed, false)).usage, Some(detailed));
 }
