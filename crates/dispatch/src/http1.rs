@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
 use http::header::{CONNECTION, HOST};
+use http::{HeaderMap, HeaderValue};
 use wire::TraceContext;
 
 use crate::sent::Sent;
@@ -79,9 +79,10 @@ impl Client {
         Self::asking("POST", address, host, path, headers, connect)
     }
 
-    /// Gets `path`; else as [`Self::new`].
+    /// Gets `path`, each time on a connection that is closed behind it: a worker keeps a thread for each that is open. Else as [`Self::new`].
     pub(crate) fn getting(address: Address, host: &str, path: &str, connect: Duration) -> Self {
-        Self::asking("GET", address, host, path, &HeaderMap::new(), connect)
+        let headers = HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("close"))]);
+        Self::asking("GET", address, host, path, &headers, connect)
     }
 
     fn asking(method: &str, address: Address, host: &str, path: &str, headers: &HeaderMap, connect: Duration) -> Self {

@@ -30,7 +30,8 @@ pub struct WorkerConfig {
     /// Requests answered at the same time; more wait inside the child. Default 2, at least 1.
     pub slots: u32,
     /// Tokens of prompts that the child reads at once (`--batch-size` and `--ubatch-size`), more than `slots`; all slots share
-    /// them. Between two batches it notices that a caller has left, and other answers go on. Default 2048 where `gpu_layers` is above
+    /// them. At the end of a batch it notices that a caller has left, when the next one has begun, so that a
+    /// slot is free after at most two; other answers go on between them too. Default 2048 where `gpu_layers` is above
     /// 0, else 6, or 3 more than `slots` where that is more: see [`WorkerConfig::batch_tokens`].
     pub batch_tokens: Option<u32>,
     /// Threads for generation; `None` leaves it to the child. Default `None`.

@@ -428,9 +428,13 @@ async fn a_connection_that_was_to_be_closed_is_not_used_again() {
     let mut server = Server::start(vec![vec![Step::Answer(OK.to_owned()), Step::Answer(OK.to_owned())]]).await;
     let mut headers = HeaderMap::new();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    server.client = Client::new(server.client.address().clone(), "test", "/", &headers, PATIENCE);
-    for connection in 0..3 {
-        assert_eq!(server.ask().await.unwrap(), (200, "ok".to_owned()));
+    let address = server.client.address().clone();
+    let posting = Client::new(address.clone(), "test", "/", &headers, PATIENCE);
+    // A worker has a thread for each that is open, also for looks at it.
+    let getting = Client::getting(address, "test", "/", PATIENCE);
+    for (connection, client) in [&posting, &posting, &getting, &getting].into_iter().enumerate() {
+        let mut response = client.post("*/*", None, Bytes::from_static(b"{}"), &Sent::default()).await.unwrap();
+        while response.read(&mut BytesMut::new()).await.unwrap() {}
         let (number, seen) = server.next().await;
         let Seen::Request(head) = seen else { panic!("{seen:?}") };
         assert!(number == connection && head.contains("connection: close"), "{number} {head}");
