@@ -9,6 +9,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tracing::warn;
 
+/// How often each thread wakes of its own accord. Tokio wakes its driver, by a system call, for each timer that is due before all
+/// others: none of a request is due sooner than this.
+const TICK: Duration = Duration::from_secs(1);
 /// How long it may take to drop what a thread still serves.
 const STOP_MAX: Duration = Duration::from_secs(2);
 
@@ -71,11 +74,19 @@ impl ServingThreads {
     }
 }
 
+async fn tick() {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+    }
+}
+
 impl ServingThread {
     fn start(n: usize) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let place = Place { handle: runtime.handle().clone(), connections: Arc::default() };
         let (stop, stopped) = oneshot::channel();
+        place.handle.spawn(tick());
         let thread = thread::Builder::new().name(format!("serving-{n}")).spawn(move || {
             // Always an error: the sender is dropped.
             let _: Result<(), _> = runtime.block_on(stopped);

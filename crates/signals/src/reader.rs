@@ -133,10 +133,10 @@ impl Reader {
         let messages = request.message_slices();
         let (mut fields, scan_until) = (request.other_slices(), Instant::now() + SCAN_TIME_MAX);
         let short: Vec<_> = fields.extract_if(.., |json| json.len() <= SHORT_FIELD_BYTES_MAX).collect();
-        let read = |jsons: &[&str], of| (Instant::now() < scan_until).then(|| self.slice(jsons, of));
-        let known: Option<Vec<_>> = messages.iter().map(|json| read(&[json], Kind::Message)).collect();
-        let long = fields.iter().map(|json| read(&[json], Kind::Fields));
-        let others: Option<Vec<_>> = long.chain([read(&short, Kind::Fields)]).collect();
+        let known: Option<Vec<_>> =
+            messages.iter().map(|json| self.slice(&[json], Kind::Message, scan_until)).collect();
+        let long = fields.iter().map(|json| self.slice(&[json], Kind::Fields, scan_until));
+        let others: Option<Vec<_>> = long.chain([self.slice(&short, Kind::Fields, scan_until)]).collect();
         let (Some(known), Some(others)) = (known, others) else {
             let classification = Err(NotClassified::Late);
             return Report {
@@ -170,8 +170,8 @@ impl Reader {
         }
     }
 
-    /// One message, or some fields.
-    fn slice(&self, jsons: &[&str], kind: Kind) -> Arc<Slice> {
+    /// One message, or some fields; `None` for what is new after `until`.
+    fn slice(&self, jsons: &[&str], kind: Kind, until: Instant) -> Option<Arc<Slice>> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[kind as u8]);
         // A comma cannot stand between two fields and belong to one of them: each is a key with a whole value.
@@ -180,7 +180,10 @@ impl Reader {
         }
         let key = *hasher.finalize().as_bytes();
         if let Some(known) = self.slices.get(&key) {
-            return known;
+            return Some(known);
+        }
+        if Instant::now() >= until {
+            return None;
         }
         let (mut scan, mut texts) = (ScanReport::default(), Texts::default());
         for json in jsons {
@@ -197,7 +200,7 @@ impl Reader {
             entities: OnceLock::new(),
         });
         self.slices.insert(key, Arc::clone(&slice));
-        slice
+        Some(slice)
     }
 
     /// What the tagger finds in messages and fields; `None` when it is not done in time.
