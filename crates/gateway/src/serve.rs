@@ -88,7 +88,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, listeners: [(Listener, Port); 2],
 /// Cuts off what still runs and waits until it is settled, so that nothing is missing in what is written last.
 async fn settle_the_rest(gateway: &Gateway, threads: ServingThreads) {
     gateway.cut_off();
-    threads.stop().await;
+    // First what runs beside the serving threads: it may use a connection that one of these drives.
     let settled = async {
         while !gateway.is_idle() {
             tokio::time::sleep(DRAIN_LOOK).await;
@@ -97,6 +97,7 @@ async fn settle_the_rest(gateway: &Gateway, threads: ServingThreads) {
     if tokio::time::timeout(CUT_OFF_MAX, settled).await.is_err() {
         warn!(running = gateway.metrics.in_flight(), "requests do not end, and are not recorded");
     }
+    threads.stop().await;
 }
 
 /// SIGHUP loads the policies anew, whether or not their files seem to have changed.

@@ -1,18 +1,18 @@
 //! The threads that serve the data port. Each has a runtime of its own, on which a connection stays with all work for its
 //! requests: nothing is stolen, and no other thread is woken for an answer. What else the process does runs beside them.
 
-use std::sync::Arc;
-use std::thread::{self, JoinHandle, available_parallelism};
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, available_parallelism};
+use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 /// How often each thread wakes of its own accord. Tokio wakes its driver, by a system call, for each timer that is due before all
 /// others: none of a request is due sooner than this.
 const TICK: Duration = Duration::from_secs(1);
-/// How long it may take to drop what a thread still serves.
+/// How long the threads may take to come to a stop.
 const STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Where connections are served.
@@ -41,34 +41,54 @@ impl Place {
 }
 
 /// One thread for each processor that the process may use.
-pub(crate) struct ServingThreads(Vec<ServingThread>);
+pub(crate) struct ServingThreads {
+    threads: Vec<ServingThread>,
+    /// What they ran, once they have stopped.
+    stopped: mpsc::Receiver<Runtime>,
+}
 
 struct ServingThread {
     place: Place,
     /// Dropped to stop it.
+    #[expect(dead_code, reason = "it is dropped")]
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
 }
 
 impl ServingThreads {
     /// # Errors
     /// When the system gives no thread or no descriptor.
     pub(crate) fn start() -> std::io::Result<Self> {
-        let count = available_parallelism().map_or(1, usize::from);
-        (0..count).map(ServingThread::start).collect::<Result<_, _>>().map(Self)
+        Self::start_so_many(available_parallelism().map_or(1, usize::from))
+    }
+
+    fn start_so_many(count: usize) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let threads = (0..count).map(|n| ServingThread::start(n, stop.clone())).collect::<Result<_, _>>()?;
+        Ok(Self { threads, stopped })
     }
 
     pub(crate) fn places(&self) -> Vec<Place> {
-        self.0.iter().map(|thread| thread.place.clone()).collect()
+        self.threads.iter().map(|thread| thread.place.clone()).collect()
     }
 
     /// Drops everything that is still served, and waits until that is done.
+    ///
+    /// Nothing is dropped before all threads have stopped: who shares an answer with a connection of another thread uses
+    /// that one's timers and sockets, and would take their end for a failure of the target.
     pub(crate) async fn stop(self) {
-        let (stops, threads): (Vec<_>, Vec<_>) = self.0.into_iter().map(|thread| (thread.stop, thread.thread)).unzip();
-        drop(stops);
-        // A panic of a task does not end its thread.
-        let ended = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
-        if tokio::time::timeout(STOP_MAX, ended).await.is_err() {
+        let Self { threads, stopped } = self;
+        let count = threads.len();
+        drop(threads);
+        let due = Instant::now() + STOP_MAX;
+        let ended = tokio::task::spawn_blocking(move || {
+            let next = |_| stopped.recv_timeout(due.saturating_duration_since(Instant::now())).ok();
+            let runtimes: Vec<_> = (0..count).map_while(next).collect();
+            let have_stopped = runtimes.len() == count;
+            // Drops the tasks; blocking reads that nobody waits for any more do not hold it up.
+            runtimes.into_iter().for_each(Runtime::shutdown_background);
+            have_stopped
+        });
+        if !matches!(tokio::time::timeout(STOP_MAX * 2, ended).await, Ok(Ok(true))) {
             warn!("requests do not end, and are not recorded");
         }
     }
@@ -82,18 +102,21 @@ async fn tick() {
 }
 
 impl ServingThread {
-    fn start(n: usize) -> std::io::Result<Self> {
+    fn start(n: usize, stopped: mpsc::Sender<Runtime>) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let place = Place { handle: runtime.handle().clone(), connections: Arc::default() };
-        let (stop, stopped) = oneshot::channel();
+        let (stop, told) = oneshot::channel();
         place.handle.spawn(tick());
-        let thread = thread::Builder::new().name(format!("serving-{n}")).spawn(move || {
+        // A panic of a task does not end its thread.
+        thread::Builder::new().name(format!("serving-{n}")).spawn(move || {
             // Always an error: the sender is dropped.
-            let _: Result<(), _> = runtime.block_on(stopped);
-            // Drops the tasks; blocking reads that nobody waits for any more do not hold it up.
-            runtime.shutdown_background();
+            let _: Result<(), _> = runtime.block_on(told);
+            // Fails only where it took too long: it is dropped here then.
+            if let Err(mpsc::SendError(runtime)) = stopped.send(runtime) {
+                runtime.shutdown_background();
+            }
         })?;
-        Ok(Self { place, stop, thread })
+        Ok(Self { place, stop })
     }
 }
 
@@ -114,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_comes_to_the_thread_that_has_the_fewest() {
-        let threads = ServingThreads((0..3).map(|n| ServingThread::start(n).unwrap()).collect());
+        let threads = ServingThreads::start_so_many(3).unwrap();
         let places = threads.places();
         let (served, mut names) = unbounded_channel();
         let mut ends = Vec::new();
@@ -154,5 +177,31 @@ mod tests {
         });
         threads.stop().await;
         assert!(told.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_dropped_while_another_thread_still_runs() {
+        let threads = ServingThreads::start_so_many(2).unwrap();
+        let (is_busy, mut busy) = unbounded_channel();
+        let (gone, mut is_gone) = unbounded_channel();
+        let gone = Dropped(gone);
+        let (tell, dropped_first) = oneshot::channel();
+        Place::spawn(&threads.places(), async move {
+            let _gone = gone;
+            std::future::pending::<()>().await;
+        });
+        Place::spawn(&threads.places(), async move {
+            is_busy.send(()).unwrap();
+            // What must not come is waited for so long, and the thread is busy with it.
+            let since = Instant::now();
+            let mut is_dropped = false;
+            while !is_dropped && since.elapsed() < Duration::from_millis(100) {
+                is_dropped = is_gone.try_recv().is_ok();
+            }
+            tell.send(is_dropped).unwrap();
+        });
+        busy.recv().await.unwrap();
+        threads.stop().await;
+        assert!(!dropped_first.await.unwrap());
     }
 }

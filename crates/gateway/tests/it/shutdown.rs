@@ -155,3 +155,64 @@ async fn what_is_cut_off_is_in_the_ledger_once() {
         assert_eq!(traces::roots(&spans).len(), 10, "each is a trace as well");
     }
 }
+
+#[tokio::test]
+async fn who_waits_on_another_thread_is_cut_off_as_well() {
+    const SHARED: usize = 24;
+    let mut setting = setting("grace_period_ms: 60000").await;
+    setting.a.set_default(Behaviour::StallBetweenChunks { after: 2 });
+    let mut callers = Vec::new();
+    let mut ask = async |n: usize, who: &str| {
+        let mut body = tagged(hello_stream(), "shared");
+        body["messages"][0]["content"] = json!(format!("question {n}"));
+        let body = body.to_string();
+        let mut caller = RawClient::connect(setting.gateway.data_addr()).await;
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\nx-request-id: {who}-{n}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        caller.send(head + &body).await.unwrap();
+        callers.push(caller);
+    };
+    for n in 0..SHARED {
+        ask(n, "leads").await;
+        setting.a.wait_held(n).await;
+    }
+    // One more shifts by a thread who follows.
+    ask(SHARED, "leads").await;
+    setting.a.wait_held(SHARED).await;
+    for n in 0..SHARED {
+        ask(n, "follows").await;
+    }
+    sharing(&setting.gateway, 2 * SHARED + 1).await;
+    // Threads that have something to do do not all stop in the same moment.
+    setting.a.set_text(format!("{} ", "x".repeat(64_000)).repeat(1500), testkit::Usage::default());
+    setting.a.set_default(Behaviour::SetText);
+    let busy: Vec<_> = (0..4).map(|_| chat(&setting.gateway, &hello_stream()).send()).map(tokio::spawn).collect();
+    let mut busy_read = Vec::new();
+    for reply in busy {
+        let mut reply = reply.await.unwrap().unwrap();
+        busy_read.push(tokio::spawn(async move { while let Ok(Some(_)) = reply.chunk().await {} }));
+    }
+    for _ in 0..2 {
+        setting.gateway.signal(Signal::TERM);
+        setting.gateway.wait_for_log("stopping").await;
+    }
+    assert!(setting.gateway.wait().await.success());
+    let logs = setting.gateway.logs();
+    assert!(!logs.iter().any(|line| line.contains("panicked")), "{logs:#?}");
+    let rows = ledger_of(setting.gateway.home()).rows(&Filter::default()).unwrap();
+    assert_eq!(rows.len(), 2 * SHARED + 1 + 4);
+    let ended = |row: &account::ledger::Row| {
+        let attempts = row.record.attempts.iter().map(|attempt| attempt.outcome.to_string()).collect::<Vec<_>>();
+        (row.record.outcome.to_string(), attempts)
+    };
+    let mut attempts = 0;
+    for row in &rows {
+        let (outcome, tried) = ended(row);
+        assert_eq!(outcome, "interrupted", "{tried:?}");
+        assert!(tried.iter().all(|outcome| outcome == "caller_gone"), "nobody else is to blame: {tried:?}");
+        attempts += tried.len();
+    }
+    assert_eq!(attempts, SHARED + 1 + 4);
+}
