@@ -48,7 +48,7 @@ impl Thread {
         let caller: Option<Arc<str>> = caller.key_id.as_deref().map(Arc::from);
         let key = |name| Key { caller: caller.clone(), name };
         let session = session.map(|session| key(Name::Session(session.into())));
-        let prefixes: Arc<[Prefix]> = request.prefixes().into();
+        let prefixes = request.prefixes();
         let beginnings = prefixes.iter().map(|prefix| key(Name::Prefix(prefix.name))).collect();
         Self { session, beginnings, prefixes }
     }

@@ -7,7 +7,7 @@ use account::{ExchangeKind, RequestOutcome};
 use dispatch::{Answer, AttemptRecord, Content, Failure, Journal};
 use pingora_core::protocols::http::ServerSession;
 use policy::{Plan, TargetId};
-use wire::{ApiError, ChatRequest, Usage};
+use wire::{ApiError, ChatRequest, RequestError, Usage};
 
 use crate::awaiting::{self, Waited};
 use crate::decision::{Asking, Decision};
@@ -189,8 +189,14 @@ pub(crate) async fn parse(
     session: &mut ServerSession,
 ) -> Result<Option<ChatRequest>, Box<ApiError>> {
     let Some(body) = intake::read_body(session, &gateway.config.limits).await? else { return Ok(None) };
-    let request = ChatRequest::parse(body).map_err(|error| Box::new(ApiError::from(error)))?;
-    Ok(Some(request))
+    let parsed = gateway.signals.aside.run_long(body.len(), move || {
+        let request = ChatRequest::parse(body)?;
+        // They are wanted soon, and take as long.
+        request.prefixes();
+        Ok(request)
+    });
+    let parsed = parsed.await.ok_or_else(|| Box::new(ApiError::internal()))?;
+    parsed.map(Some).map_err(|error: RequestError| Box::new(error.into()))
 }
 
 /// Writes the answer to the caller. Says who gave the end of it, where it is whole; `remember` is told that before the caller has its last bytes.
@@ -219,7 +225,7 @@ async fn relay(
             settling.usage(Some(usage), is_usage_estimated);
             remember(&labels.target, (!is_usage_estimated).then_some(usage));
             if let Some(reading) = reading {
-                reading.judge(&body, &labels.request_id);
+                reading.judge(body.clone(), &labels.request_id);
             }
             reply::whole(session, &labels, body).await
         }

@@ -8,6 +8,7 @@ mod output;
 mod admin;
 mod announce;
 mod app;
+mod aside;
 mod awaiting;
 mod claims;
 mod classifier;

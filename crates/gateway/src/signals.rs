@@ -9,10 +9,10 @@ use std::time::Instant;
 use account::{Metrics, SignalsOutcome};
 use policy::{QualitySignal, SignalFacts, TargetId};
 use signals::{NotClassified, Reader, Report};
-use tokio::sync::Semaphore;
 use tracing::{info, warn};
 use wire::ChatRequest;
 
+use crate::aside::Aside;
 use crate::classifier::{self, Loaded, Source};
 use crate::compose;
 use crate::config::{ClassifiedAs, Config, Profile};
@@ -35,8 +35,8 @@ pub(crate) struct Signals {
     /// Whether every request is tagged, whatever policies ask.
     always_tags: bool,
     source: RwLock<Source>,
-    /// One for each core, so that many long requests do not crowd out those that are being relayed.
-    permits: Semaphore,
+    /// Where long requests are read.
+    pub aside: Aside,
 }
 
 /// What is known of one request.
@@ -52,7 +52,6 @@ impl Signals {
     /// `source` is what was loaded from.
     pub(crate) fn new(loaded: Loaded, source: Source, config: &Config) -> Self {
         let targets = config.targets.iter().map(|target| (target.id().clone(), target.classified_as.clone())).collect();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             reader: RwLock::new(Arc::new(loaded.reader)),
             targets,
@@ -61,7 +60,7 @@ impl Signals {
             no_tagger: RwLock::new(loaded.no_tagger),
             always_tags: config.classifier.enabled && config.classifier.profile == Profile::Layers2,
             source: RwLock::new(source),
-            permits: Semaphore::new(cores),
+            aside: Aside::new(),
         }
     }
 
@@ -171,10 +170,8 @@ impl Signals {
         let report = if request.body().len() <= INLINE_BYTES_MAX && reader.is_quick(tag) {
             Some(reader.read(request, began, tag))
         } else {
-            // The semaphore is never closed.
-            let _permit = self.permits.acquire().await;
             let (reader, request) = (Arc::clone(&reader), request.clone());
-            tokio::task::spawn_blocking(move || reader.read(&request, began, tag)).await.ok()
+            self.aside.run(move || reader.read(&request, began, tag)).await
         };
         let outcome = report.as_ref().map_or(SignalsOutcome::FAILED, outcome);
         metrics.signals_read(&outcome, began.elapsed());

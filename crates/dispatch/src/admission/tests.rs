@@ -19,7 +19,7 @@ fn admission(queue_max: usize) -> Admission {
 fn asking(text: &str) -> Asking {
     let body = format!(r#"{{"model":"auto","stream":true,"messages":[{{"role":"user","content":"{text}"}}]}}"#);
     let request = ChatRequest::parse(body.into()).unwrap();
-    Asking::of(&request, request.prefixes().into(), None, None)
+    Asking::of(&request, request.prefixes(), None, None)
 }
 
 /// A worker that is gone: its slots are free.
@@ -176,7 +176,7 @@ async fn a_conversation_goes_back_to_its_slot() {
             "a long story ".repeat(50)
         );
         let request = ChatRequest::parse(body.into()).unwrap();
-        Asking::of(&request, request.prefixes().into(), None, None)
+        Asking::of(&request, request.prefixes(), None, None)
     };
     let (first, other) = (turn(""), asking("else"));
     let next = turn(r#",{"role":"assistant","content":"x"},{"role":"user","content":"and?"}"#);

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     /// One message for each word, all equally long.
-    fn prefixes(words: &[&str]) -> Vec<Prefix> {
+    fn prefixes(words: &[&str]) -> Prefixes {
         let message = |word: &&str| format!(r#"{{"role":"user","content":"{word}"}}"#);
         let messages: Vec<_> = words.iter().map(message).collect();
         let body = format!(r#"{{"model":"auto","messages":[{}]}}"#, messages.join(","));

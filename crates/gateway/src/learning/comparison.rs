@@ -215,7 +215,7 @@ impl Comparison {
                 settling.end(RequestOutcome::Answered);
                 comparing.settle(day, expected, cost(usage));
                 learning.answered(self.asked, request_id, &self.target);
-                reading.judge(&body, request_id);
+                reading.judge(body, request_id);
             }
             Content::Stream(mut relay) => {
                 while let Some(bytes) = relay.next().await {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tracing::warn;
 use wire::{Assembler, SseDecoder};
 
@@ -76,20 +77,16 @@ impl Reading {
     pub(crate) fn judge_stream(mut self, request_id: &str) {
         let whole = self.stream.take().and_then(|(_, assembler)| assembler.finish().ok());
         if let Some(body) = whole {
-            self.judge(&body, request_id);
+            self.judge(body, request_id);
         }
     }
 
     /// Judges a whole answer, and has the outcome written down. The answer has to be handed to the store before.
-    pub(crate) fn judge(self, body: &[u8], request_id: &str) {
-        let Some(text) = text(body) else { return };
+    pub(crate) fn judge(self, body: Bytes, request_id: &str) {
         let request_id = request_id.to_owned();
         let Ok(permit) = self.permits.try_acquire_owned() else { return };
         tokio::spawn(async move {
-            let good = match self.kind {
-                VerifierKind::Json(schema) => Some(schema.allows_text(&text)),
-                VerifierKind::Command { program, arguments, timeout } => run(&program, &arguments, timeout, text).await,
-            };
+            let good = judged(self.kind, body).await;
             drop(permit);
             if let Some(good) = good {
                 let score = if good { 1.0 } else { 0.0 };
@@ -97,6 +94,19 @@ impl Reading {
                 self.store.outcome(OutcomeRecord { request_id, at_s: now_s(), source, score, weight: 1.0 });
             }
         });
+    }
+}
+
+/// What is said of an answer. Reading a long one would hold up the other connections of the thread that served it.
+async fn judged(kind: VerifierKind, body: Bytes) -> Option<bool> {
+    match kind {
+        VerifierKind::Json(schema) => {
+            spawn_blocking(move || Some(schema.allows_text(&text(&body)?))).await.ok().flatten()
+        }
+        VerifierKind::Command { program, arguments, timeout } => {
+            let text = spawn_blocking(move || text(&body)).await.ok().flatten()?;
+            run(&program, &arguments, timeout, text).await
+        }
     }
 }
 
@@ -172,6 +182,33 @@ mod tests {
         assert_eq!(shell("test -z \"$HOME$USER\"", patience).await, Some(true), "no environment");
         assert_eq!(shell("cat >/dev/null; while :; do :; done", 50).await, None);
         assert_eq!(run(Path::new("/nowhere"), &[], Duration::from_secs(1), String::new()).await, None);
+    }
+
+    #[test]
+    fn a_schema_does_not_hold_up_the_thread_that_serves() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let (age_max, wait_max) = (Duration::from_secs(60), Duration::from_secs(60));
+            let limits = account::labels::LabelLimits { rows_max: 10, age_max, wait_max };
+            let store = LabelStore::open(&folder.path().join("labels.sqlite3"), limits).unwrap();
+            let verifying = Verifying::new(Arc::new(store));
+            let (free, is_free) = std::sync::mpsc::channel::<()>();
+            let elsewhere = spawn_blocking(move || is_free.recv());
+            let kind = VerifierKind::Json(signals::learn::Schema::default());
+            let body = Bytes::from_static(br#"{"choices":[{"message":{"content":"{}"}}]}"#);
+            verifying.reading(kind).judge(body, "r");
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(verifying.permits.available_permits(), RUNNING_MAX - 1, "it waits for another thread");
+            free.send(()).unwrap();
+            elsewhere.await.unwrap().unwrap();
+            while verifying.permits.available_permits() < RUNNING_MAX {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     #[test]

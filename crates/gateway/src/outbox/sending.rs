@@ -186,7 +186,7 @@ async fn execute(
             let (reading, counted) = (asking.reading(), (!is_usage_estimated).then_some(usage));
             decision.answered(gateway, request, asking, &kept.request_id, &target, counted);
             if let Some(reading) = reading {
-                reading.judge(&body, &kept.request_id);
+                reading.judge(body.clone(), &kept.request_id);
             }
             settling.end(RequestOutcome::Answered);
             let told = Told { status_code: Some(200), ..Told::default() }.from(&target, locality, reason);

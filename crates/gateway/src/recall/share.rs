@@ -90,7 +90,7 @@ pub(crate) async fn share(
             settling.usage(Some(usage), is_usage_estimated);
             remember(&target, (!is_usage_estimated).then_some(usage));
             if let Some(reading) = reading {
-                reading.judge(&body, &labels.request_id);
+                reading.judge(body.clone(), &labels.request_id);
             }
             reply::whole(session, &labels, body).await
         }

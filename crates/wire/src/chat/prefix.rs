@@ -9,6 +9,7 @@
 //! microseconds a kilobyte instead of 8; with finding the messages and their white space 1.5 to 4.
 
 use std::fmt;
+use std::sync::Arc;
 
 use blake3::Hasher;
 
@@ -43,9 +44,12 @@ pub struct Prefix {
 impl ChatRequest {
     /// The first and the last [`PREFIXES_MAX`] beginnings of the messages, shortest first; the last is that of all. White
     /// space between JSON tokens does not matter, the order of keys and the spelling of escapes do: a client writes the
-    /// same message the same way each time. Takes time in proportion to the messages.
-    #[must_use]
-    pub fn prefixes(&self) -> Vec<Prefix> {
+    /// same message the same way each time. Takes time in proportion to the messages, the first time.
+    pub fn prefixes(&self) -> Arc<[Prefix]> {
+        Arc::clone(self.prefixes.get_or_init(|| self.name_prefixes().into()))
+    }
+
+    fn name_prefixes(&self) -> Vec<Prefix> {
         let json = self.messages_json();
         let text = std::str::from_utf8(&json).unwrap_or_default();
         let first = self.messages().count.saturating_sub(PREFIXES_MAX);
@@ -119,7 +123,7 @@ mod tests {
         ChatRequest::parse(format!(r#"{{"model":"auto","messages":{messages}}}"#).into())
             .unwrap()
             .prefixes()
-            .into_iter()
+            .iter()
             .map(|prefix| prefix.name)
             .collect()
     }

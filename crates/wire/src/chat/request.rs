@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::messages::MessagesSummary;
+use super::prefix::Prefix;
 use super::reading::{self, ReadError};
 use super::request_error::RequestError;
 use super::tokens::TextSize;
@@ -47,6 +49,8 @@ pub struct ChatRequest {
     pub(super) body: Bytes,
     pub(super) layout: Layout,
     fields: Fields,
+    /// Once they were asked for.
+    pub(super) prefixes: OnceLock<Arc<[Prefix]>>,
 }
 
 /// Where everything stands in the body.
@@ -106,7 +110,7 @@ impl ChatRequest {
             ReadError::Request(error) => error,
             ReadError::Stopped(stop) => RequestError::stopped(stop, text),
         })?;
-        Ok(Self { body, layout, fields })
+        Ok(Self { body, layout, fields, prefixes: OnceLock::new() })
     }
 
     /// The body as it came.

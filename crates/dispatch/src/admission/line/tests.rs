@@ -103,7 +103,7 @@ fn a_request_for_all_slots_is_not_passed_over() {
 #[test]
 fn a_slot_is_chosen_by_its_cache_and_else_the_longest_unused() {
     let body = r#"{"model":"auto","messages":[{"role":"user","content":"a"}]}"#;
-    let prefixes: Prefixes = wire::ChatRequest::parse(body.into()).unwrap().prefixes().into();
+    let prefixes: Prefixes = wire::ChatRequest::parse(body.into()).unwrap().prefixes();
     let mut caches = Caches::new(3);
     caches.used(Some(2), &prefixes, 1.0, true);
     let mut line = Line::new(3, BATCH);
