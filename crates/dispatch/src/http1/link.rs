@@ -14,6 +14,7 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Handle, Id};
+use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
 use crate::sent::Sent;
@@ -138,7 +139,12 @@ impl Link {
 
     /// Whether the target neither closed the connection nor sent anything unasked.
     pub(super) fn is_quiet(&mut self) -> bool {
-        self.is_clear() && self.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+        if !self.is_clear() {
+            return false;
+        }
+        // A task that has done much at once is otherwise told to wait, without a look.
+        let looked = pin!(unconstrained(poll_fn(|context| self.poll_fill(context))));
+        looked.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 }
 

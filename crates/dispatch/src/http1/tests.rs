@@ -308,6 +308,23 @@ async fn an_idle_connection_that_was_closed_or_talks_unasked_is_not_used() {
 }
 
 #[tokio::test]
+async fn a_closed_connection_is_seen_by_a_task_that_has_done_much_already() {
+    let answer = Step::Answer(OK.to_owned());
+    let mut server = Server::start(vec![vec![answer.clone(), Step::Wait, Step::Close], vec![answer]]).await;
+    server.ask().await.unwrap();
+    assert!(matches!(server.next().await, (0, Seen::Request(_))));
+    server.go_on.notify_one();
+    while server.client.pool.is_quiet() {
+        yield_now().await;
+    }
+    // What tokio lets a task do at once is used up: everything that would read is told to wait.
+    while tokio::task::coop::has_budget_remaining() {
+        tokio::task::consume_budget().await;
+    }
+    assert_eq!(server.ask().await.unwrap().1, "ok");
+}
+
+#[tokio::test]
 async fn a_connection_is_used_again_on_its_own_runtime_alone() {
     let mut server = Server::start(vec![vec![Step::Answer(OK.to_owned()); 3]]).await;
     let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
