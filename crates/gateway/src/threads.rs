@@ -12,6 +12,8 @@ use tracing::warn;
 /// How often each thread wakes of its own accord. Tokio wakes its driver, by a system call, for each timer that is due before all
 /// others: none of a request is due sooner than this.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a thread that is told to stop first goes on with what can: an answer that is over for its request may not be written yet.
+const LAST_TURNS: usize = 16;
 /// How long the threads may take to come to a stop.
 const STOP_MAX: Duration = Duration::from_secs(2);
 
@@ -109,8 +111,13 @@ impl ServingThread {
         place.handle.spawn(tick());
         // A panic of a task does not end its thread.
         thread::Builder::new().name(format!("serving-{n}")).spawn(move || {
-            // Always an error: the sender is dropped.
-            let _: Result<(), _> = runtime.block_on(told);
+            runtime.block_on(async {
+                // Always an error: the sender is dropped.
+                let _: Result<(), _> = told.await;
+                for _ in 0..LAST_TURNS {
+                    tokio::task::yield_now().await;
+                }
+            });
             // Fails only where it took too long: it is dropped here then.
             if let Err(mpsc::SendError(runtime)) = stopped.send(runtime) {
                 runtime.shutdown_background();
@@ -203,5 +210,18 @@ mod tests {
         busy.recv().await.unwrap();
         threads.stop().await;
         assert!(!dropped_first.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_can_go_on_at_a_stop_does() {
+        let threads = ServingThreads::start_so_many(1).unwrap();
+        let ((go_on, may_go_on), (tell, told)) = (mpsc::channel::<()>(), oneshot::channel());
+        Place::spawn(&threads.places(), async move { assert!(may_go_on.recv().is_err()) });
+        Place::spawn(&threads.places(), async move { tell.send(()).unwrap() });
+        let stopping = threads.stop();
+        let released = async move { drop(go_on) };
+        // The stop is told first, as it is asked first.
+        tokio::join!(biased; stopping, released);
+        told.await.unwrap();
     }
 }
