@@ -70,7 +70,7 @@ pub(crate) struct Gateway {
     /// Unix time of the start, in seconds; the `created` of every model.
     pub started_s: u64,
     stage: watch::Sender<Stage>,
-    /// Held by everything that may be settled: what is left of them says whether all is.
+    /// Held by what is settled and may run beside the serving threads: what is left of them says whether all is.
     sessions: Arc<()>,
 }
 
@@ -150,7 +150,7 @@ impl Gateway {
         self.stage.send_replace(Stage::Draining);
     }
 
-    /// From now on nothing is served: whatever is, is dropped, and so settled.
+    /// From now on nothing is sent beside the serving threads: whatever is, is dropped, and so settled.
     pub(crate) fn cut_off(&self) {
         self.stage.send_replace(Stage::CutOff);
     }
@@ -164,7 +164,7 @@ impl Gateway {
         self.comes_to(Stage::Draining).await;
     }
 
-    /// Resolves once nothing is served any more.
+    /// Resolves once nothing may be sent any more.
     pub(crate) async fn is_cut_off(&self) {
         self.comes_to(Stage::CutOff).await;
     }
@@ -174,12 +174,12 @@ impl Gateway {
         let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
     }
 
-    /// To be held by who serves something, from before it begins until after it is settled.
+    /// To be held by who serves something that no connection waits for, from before it begins until after it is settled.
     pub(crate) fn serving(&self) -> Served {
         Served(Arc::clone(&self.sessions))
     }
 
-    /// Whether nobody serves anything.
+    /// Whether nothing of that kind is served.
     pub(crate) fn is_idle(&self) -> bool {
         Arc::strong_count(&self.sessions) == 1
     }
