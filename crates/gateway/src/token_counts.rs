@@ -1,7 +1,7 @@
 //! Counts the tokens of a prompt with a local model's own tokenizer, where the estimate cannot tell whether it fits the window.
 //!
 //! For requests of plain text: what a template makes of tools and images is left to the estimate. Counts are kept under the
-//! hash of each message, so that a growing conversation is counted once.
+//! name of each message, so that a growing conversation is counted once.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use policy::{OUTPUT_RESERVE_TOKENS, TargetFacts, TargetId};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError, RwLock};
 use tracing::warn;
-use wire::{ChatRequest, Texts};
+use wire::{ChatRequest, MessageName, Texts};
 
 /// Messages whose count is remembered, for each target.
 const COUNTS_MAX: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -29,7 +29,7 @@ struct Counter {
     window: u64,
     gguf: PathBuf,
     tokenizer: OnceLock<Option<TargetTokenizer>>,
-    known: Mutex<LruCache<[u8; 32], u64>>,
+    known: Mutex<LruCache<MessageName, u64>>,
 }
 
 impl TokenCounts {
@@ -79,15 +79,14 @@ impl Counter {
         };
         let tokenizer = self.tokenizer.get_or_init(load).as_ref()?;
         let mut count = tokenizer.base();
-        for message in request.message_slices() {
-            let key = *blake3::hash(message.as_bytes()).as_bytes();
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        for (message, name) in request.message_slices().into_iter().zip(request.message_names()) {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
             let tokens = match known {
                 Some(tokens) => tokens,
                 None => {
                     let texts = Texts::of_message(message);
                     let tokens = tokenizer.message(&texts.content)?;
-                    self.known.lock().unwrap_or_else(PoisonError::into_inner).put(key, tokens);
+                    self.known.lock().unwrap_or_else(PoisonError::into_inner).put(*name, tokens);
                     tokens
                 }
             };

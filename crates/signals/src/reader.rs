@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
-use wire::{ChatRequest, Texts};
+use wire::{ChatRequest, MessageName, Texts};
 
 use crate::classify::heads::HAND_FEATURES;
 use crate::classify::windows::context_messages;
@@ -58,11 +58,12 @@ pub struct Report {
     pub language: Option<&'static str>,
 }
 
-/// What a slice of a body is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Fields,
-    Message,
+/// By what a slice of a body is remembered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum SliceName {
+    /// The BLAKE3 of some fields.
+    Fields([u8; 32]),
+    Message(MessageName),
 }
 
 /// What is remembered of one message, or of one long field or all short ones.
@@ -82,7 +83,7 @@ pub struct Reader {
     classifier: Option<Classifier>,
     deadline: Duration,
     tagging: Option<Tagging>,
-    slices: Cache<[u8; 32], Arc<Slice>>,
+    slices: Cache<SliceName, Arc<Slice>>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -130,13 +131,13 @@ impl Reader {
     /// the classifier and with a deadline of its own.
     #[must_use]
     pub fn read(&self, request: &ChatRequest, began: Instant, tag: bool) -> Report {
-        let messages = request.message_slices();
+        let (messages, names) = (request.message_slices(), request.message_names());
         let (mut fields, scan_until) = (request.other_slices(), Instant::now() + SCAN_TIME_MAX);
         let short: Vec<_> = fields.extract_if(.., |json| json.len() <= SHORT_FIELD_BYTES_MAX).collect();
         let known: Option<Vec<_>> =
-            messages.iter().map(|json| self.slice(&[json], Kind::Message, scan_until)).collect();
-        let long = fields.iter().map(|json| self.slice(&[json], Kind::Fields, scan_until));
-        let others: Option<Vec<_>> = long.chain([self.slice(&short, Kind::Fields, scan_until)]).collect();
+            messages.iter().zip(names).map(|(json, name)| self.message(*name, json, scan_until)).collect();
+        let long = fields.iter().map(|json| self.fields(&[json], scan_until));
+        let others: Option<Vec<_>> = long.chain([self.fields(&short, scan_until)]).collect();
         let (Some(known), Some(others)) = (known, others) else {
             let classification = Err(NotClassified::Late);
             return Report {
@@ -170,26 +171,40 @@ impl Reader {
         }
     }
 
-    /// One message, or some fields; `None` for what is new after `until`.
-    fn slice(&self, jsons: &[&str], kind: Kind, until: Instant) -> Option<Arc<Slice>> {
+    /// One message; `None` where it is new after `until`.
+    fn message(&self, name: MessageName, json: &str, until: Instant) -> Option<Arc<Slice>> {
+        self.slice(SliceName::Message(name), until, || {
+            let texts = Texts::of_message(json);
+            (ScanReport::of(&self.scanner, &texts), texts)
+        })
+    }
+
+    /// Some fields; `None` where they are new after `until`.
+    fn fields(&self, jsons: &[&str], until: Instant) -> Option<Arc<Slice>> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&[kind as u8]);
         // A comma cannot stand between two fields and belong to one of them: each is a key with a whole value.
         for json in jsons {
             hasher.update(json.as_bytes()).update(b",");
         }
-        let key = *hasher.finalize().as_bytes();
-        if let Some(known) = self.slices.get(&key) {
+        self.slice(SliceName::Fields(*hasher.finalize().as_bytes()), until, || {
+            let (mut scan, mut texts) = (ScanReport::default(), Texts::default());
+            for json in jsons {
+                texts = Texts::of_field(json);
+                scan.add(&ScanReport::of(&self.scanner, &texts));
+            }
+            (scan, texts)
+        })
+    }
+
+    /// What is remembered under this name, else what `read` finds before `until`.
+    fn slice(&self, name: SliceName, until: Instant, read: impl FnOnce() -> (ScanReport, Texts)) -> Option<Arc<Slice>> {
+        if let Some(known) = self.slices.get(&name) {
             return Some(known);
         }
         if Instant::now() >= until {
             return None;
         }
-        let (mut scan, mut texts) = (ScanReport::default(), Texts::default());
-        for json in jsons {
-            texts = if kind == Kind::Message { Texts::of_message(json) } else { Texts::of_field(json) };
-            scan.add(&ScanReport::of(&self.scanner, &texts));
-        }
+        let (scan, texts) = read();
         let slice = Arc::new(Slice {
             is_user: texts.role == "user",
             scan,
@@ -199,7 +214,7 @@ impl Reader {
             vector: OnceLock::new(),
             entities: OnceLock::new(),
         });
-        self.slices.insert(key, Arc::clone(&slice));
+        self.slices.insert(name, Arc::clone(&slice));
         Some(slice)
     }
 

@@ -10,7 +10,7 @@ mod chunk;
 mod completion;
 mod engine_report;
 mod messages;
-mod prefix;
+mod names;
 mod reading;
 mod replay;
 mod request;
@@ -26,7 +26,7 @@ pub use chunk::{ChatChunk, ChunkChoice, ChunkError, StreamIdentity, TextKind, fi
 pub use completion::{ChatCompletion, CompletionError};
 pub use engine_report::{EngineCounts, PromptProgress, Timings, busy_slots};
 pub use messages::{MESSAGES_MAX, MessagesSummary, ROLE_BYTES_MAX};
-pub use prefix::{PREFIXES_MAX, Prefix, PrefixName};
+pub use names::{MessageName, PREFIXES_MAX, Prefix, PrefixName};
 pub use replay::{ends_by_itself, stream_of_whole, whole_of_stream, without_comments, without_usage};
 pub use request::{
     CHOICES_MAX, ChatRequest, METADATA_LIST_BYTES_MAX, METADATA_WORD_BYTES_MAX, MODEL_NAME_BYTES_MAX, OBJECT_KEYS_MAX,

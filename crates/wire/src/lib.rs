@@ -16,9 +16,9 @@ mod usage;
 
 pub use chat::{
     AnswerKey, AssembleError, Assembler, ChatChunk, ChatCompletion, ChatRequest, ChoiceEnds, ChunkChoice, ChunkError,
-    CompletionError, ContentAfterEnd, EngineCounts, MessagesSummary, Prefix, PrefixName, PromptProgress, RequestError,
-    ResponseFormat, StreamForm, StreamIdentity, TextKind, TextSize, Texts, Timings, UpstreamForm, UsageInStream,
-    busy_slots, finish_chunk, text_chunk, usage_chunk,
+    CompletionError, ContentAfterEnd, EngineCounts, MessageName, MessagesSummary, Prefix, PrefixName, PromptProgress,
+    RequestError, ResponseFormat, StreamForm, StreamIdentity, TextKind, TextSize, Texts, Timings, UpstreamForm,
+    UsageInStream, busy_slots, finish_chunk, text_chunk, usage_chunk,
 };
 pub use error::{ApiError, ErrorCase, ErrorType, Fault};
 pub use json::JSON_DEPTH_MAX;

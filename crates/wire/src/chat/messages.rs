@@ -3,6 +3,8 @@
 //!
 //! Interprets no content: whatever shape `content` has goes to the target as it came.
 
+use std::ops::Range;
+
 use super::RequestError;
 use super::reading::{Keys, ReadError, string};
 use super::tokens::{TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, TextSize};
@@ -41,9 +43,9 @@ impl MessagesSummary {
     }
 }
 
-/// Reads the array; `cursor` stands before it.
-pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<MessagesSummary, ReadError> {
-    let mut summary = MessagesSummary::default();
+/// Reads the array; `cursor` stands before it. Also gives the place of each message.
+pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<(MessagesSummary, Vec<Range<usize>>), ReadError> {
+    let (mut summary, mut places) = (MessagesSummary::default(), Vec::new());
     if cursor.peek() != Some(b'[') {
         return Err(RequestError::invalid("messages", "must be an array").into());
     }
@@ -54,22 +56,23 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<MessagesSummary, ReadError
         }
         let index = summary.count;
         summary.count += 1;
-        message(cursor, index, &mut summary)
+        places.push(message(cursor, index, &mut summary)?);
+        Ok(())
     })?;
     if summary.count == 0 {
         return Err(RequestError::invalid("messages", "must hold at least one message").into());
     }
-    Ok(summary)
+    Ok((summary, places))
 }
 
-fn message(cursor: &mut Cursor<'_>, index: usize, summary: &mut MessagesSummary) -> Result<(), ReadError> {
+fn message(cursor: &mut Cursor<'_>, index: usize, summary: &mut MessagesSummary) -> Result<Range<usize>, ReadError> {
     let place = || format!("messages[{index}]");
     if cursor.peek() != Some(b'{') {
         return Err(RequestError::invalid(place(), "must be an object").into());
     }
     let mut keys = Keys::default();
     let mut has_role = false;
-    cursor.object(|cursor, key| {
+    let object = cursor.object(|cursor, key| {
         match keys.read(cursor, key, place)? {
             "role" => {
                 let role = string(cursor, || format!("messages[{index}].role"), ROLE_BYTES_MAX)?;
@@ -83,7 +86,7 @@ fn message(cursor: &mut Cursor<'_>, index: usize, summary: &mut MessagesSummary)
         Ok::<_, ReadError>(())
     })?;
     keys.check(place, &["role", "content"])?;
-    if has_role { Ok(()) } else { Err(RequestError::missing(format!("messages[{index}].role")).into()) }
+    if has_role { Ok(object) } else { Err(RequestError::missing(format!("messages[{index}].role")).into()) }
 }
 
 fn content(cursor: &mut Cursor<'_>, index: usize, summary: &mut MessagesSummary) -> Result<(), ReadError> {

@@ -140,7 +140,7 @@ fn read_field(cursor: &mut Cursor<'_>, name: &str, layout: &mut Layout, fields: 
             layout.model = index;
         }
         "messages" => {
-            fields.messages = messages::read(cursor)?;
+            (fields.messages, layout.message_places) = messages::read(cursor)?;
             layout.messages = index;
         }
         "stream" => {

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::messages::MessagesSummary;
-use super::prefix::Prefix;
+use super::names::Names;
 use super::reading::{self, ReadError};
 use super::request_error::RequestError;
 use super::tokens::TextSize;
@@ -50,7 +50,7 @@ pub struct ChatRequest {
     pub(super) layout: Layout,
     fields: Fields,
     /// Once they were asked for.
-    pub(super) prefixes: OnceLock<Arc<[Prefix]>>,
+    pub(super) names: OnceLock<Arc<Names>>,
 }
 
 /// Where everything stands in the body.
@@ -60,6 +60,7 @@ pub(super) struct Layout {
     pub(super) spans: Vec<Span>,
     pub(super) model: usize,
     pub(super) messages: usize,
+    pub(super) message_places: Vec<Range<usize>>,
     pub(super) stream: Option<usize>,
     pub(super) stream_options: Option<Nested>,
     pub(super) metadata: Option<Nested>,
@@ -110,7 +111,7 @@ impl ChatRequest {
             ReadError::Request(error) => error,
             ReadError::Stopped(stop) => RequestError::stopped(stop, text),
         })?;
-        Ok(Self { body, layout, fields, prefixes: OnceLock::new() })
+        Ok(Self { body, layout, fields, names: OnceLock::new() })
     }
 
     /// The body as it came.

@@ -46,13 +46,7 @@ impl ChatRequest {
     /// The JSON of each message, in order.
     #[must_use]
     pub fn message_slices(&self) -> Vec<&str> {
-        let mut slices = Vec::with_capacity(self.messages().count);
-        // The request was read before: walking it again does not fail.
-        let _ = Cursor::new(self.value(self.layout.messages)).array(|cursor| {
-            slices.push(cursor.skip()?);
-            Ok::<_, Stop>(())
-        });
-        slices
+        self.layout.message_places.iter().map(|place| self.text(place.clone())).collect()
     }
 
     /// The JSON of each other field of the body, key included, in order. `model` and plain numbers and flags are among them.
@@ -60,10 +54,6 @@ impl ChatRequest {
     pub fn other_slices(&self) -> Vec<&str> {
         let spans = self.layout.spans.iter().enumerate().filter(|(index, _)| *index != self.layout.messages);
         spans.map(|(_, span)| self.text(span.key.start..span.value.end)).collect()
-    }
-
-    fn value(&self, index: usize) -> &str {
-        self.layout.spans.get(index).map(|span| self.text(span.value.clone())).unwrap_or_default()
     }
 
     fn text(&self, range: std::ops::Range<usize>) -> &str {

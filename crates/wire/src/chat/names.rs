@@ -1,30 +1,41 @@
-//! Names for the beginnings of a request's messages, by which the next request of a conversation finds the last one.
+//! Names for the messages of a request, by which what is known of one is found again, and for their beginnings, by which the next
+//! request of a conversation finds the last one.
 //!
 //! A conversation has no id in this protocol: each request carries all messages again, and the answer to the last one
 //! among them, as the client wrote it down. So what is remembered after a request is the name of all its messages, and
 //! what is looked for is the longest beginning of the next request's messages that is remembered. Two conversations
 //! that begin with the same messages have the same names until they differ.
 //!
-//! BLAKE3 rather than SHA-256, as it is on the way of every request: on a processor without SHA instructions 0.6 to 0.9
-//! microseconds a kilobyte instead of 8; with finding the messages and their white space 1.5 to 4.
+//! White space between JSON tokens does not matter, the order of keys and the spelling of escapes do: a client writes the same message
+//! the same way each time. BLAKE3 rather than SHA-256, as it is on the way of every request: on a processor without SHA instructions 0.6 to
+//! 0.9 microseconds a kilobyte instead of 8. A text is hashed once; the names of beginnings are made from those of messages.
 
 use std::fmt;
 use std::sync::Arc;
 
-use blake3::Hasher;
-
 use super::request::ChatRequest;
-use crate::json::{Cursor, Stop};
 
 /// Names made at either end of a request: of its first beginnings, so that a conversation is known however much is added to
 /// it at once, and of its last.
 pub const PREFIXES_MAX: usize = 64;
-/// Bytes of a name: enough that no two beginnings share one by accident or by search.
-const NAME_BYTES: usize = 16;
+/// Bytes of the name of a beginning: enough that no two share one by accident or by search.
+const PREFIX_BYTES: usize = 16;
+/// Bytes of a BLAKE3.
+const HASH_BYTES: usize = 32;
 
-/// The name of the first messages of a request: their BLAKE3, cut to 16 bytes. Tells nothing of their text.
+/// The name of one message: its BLAKE3. Tells nothing of its text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PrefixName([u8; NAME_BYTES]);
+pub struct MessageName([u8; HASH_BYTES]);
+
+/// The name of the first messages of a request, made from theirs. Tells nothing of their text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PrefixName([u8; PREFIX_BYTES]);
+
+impl fmt::Debug for MessageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 impl fmt::Debug for PrefixName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,43 +52,59 @@ pub struct Prefix {
     pub bytes: u64,
 }
 
+/// The names of one request.
+#[derive(Debug)]
+pub(super) struct Names {
+    messages: Vec<MessageName>,
+    prefixes: Arc<[Prefix]>,
+}
+
 impl ChatRequest {
-    /// The first and the last [`PREFIXES_MAX`] beginnings of the messages, shortest first; the last is that of all. White
-    /// space between JSON tokens does not matter, the order of keys and the spelling of escapes do: a client writes the
-    /// same message the same way each time. Takes time in proportion to the messages, the first time.
-    pub fn prefixes(&self) -> Arc<[Prefix]> {
-        Arc::clone(self.prefixes.get_or_init(|| self.name_prefixes().into()))
+    /// The name of each message, in order. Takes time in proportion to the messages, the first time that one of the names is asked for.
+    #[must_use]
+    pub fn message_names(&self) -> &[MessageName] {
+        &self.names().messages
     }
 
-    fn name_prefixes(&self) -> Vec<Prefix> {
-        let json = self.messages_json();
-        let text = std::str::from_utf8(&json).unwrap_or_default();
-        let first = self.messages().count.saturating_sub(PREFIXES_MAX);
-        let (mut hasher, mut compact, mut prefixes, mut index) = (Hasher::new(), Vec::new(), Vec::new(), 0);
-        let mut bytes = 0;
-        let walked = Cursor::new(text).array(|cursor| {
-            let json = cursor.skip()?.as_bytes();
-            compact.clear();
-            compact.reserve(json.len());
-            push_compact(&mut compact, json);
-            hasher.update(&compact);
-            bytes += compact.len() as u64;
-            if index < PREFIXES_MAX || index >= first {
-                prefixes.push(Prefix { name: name(&hasher), bytes });
-            }
-            index += 1;
-            Ok::<_, Stop>(())
-        });
-        // The messages were read before; nothing can stop the walk.
-        debug_assert!(walked.is_ok());
-        prefixes
+    /// The first and the last [`PREFIXES_MAX`] beginnings of the messages, shortest first; the last is that of all. Takes as long as
+    /// [`Self::message_names`].
+    pub fn prefixes(&self) -> Arc<[Prefix]> {
+        Arc::clone(&self.names().prefixes)
+    }
+
+    fn names(&self) -> &Names {
+        self.names.get_or_init(|| Arc::new(Names::of(&self.message_slices())))
     }
 }
 
-fn name(hasher: &Hasher) -> PrefixName {
-    let mut bytes = [0; NAME_BYTES];
-    hasher.finalize_xof().fill(&mut bytes);
-    PrefixName(bytes)
+impl Names {
+    fn of(messages: &[&str]) -> Self {
+        let first_of_last = messages.len().saturating_sub(PREFIXES_MAX);
+        let (mut compact, mut so_far, mut bytes) = (Vec::new(), [0; HASH_BYTES], 0);
+        let (mut names, mut prefixes) = (Vec::with_capacity(messages.len()), Vec::new());
+        for (index, json) in messages.iter().enumerate() {
+            compact.clear();
+            compact.reserve(json.len());
+            push_compact(&mut compact, json.as_bytes());
+            let name = *blake3::hash(&compact).as_bytes();
+            // Both are of one length, so that there is one way only to read them.
+            so_far = *blake3::hash([so_far, name].as_flattened()).as_bytes();
+            bytes += compact.len() as u64;
+            names.push(MessageName(name));
+            if index < PREFIXES_MAX || index >= first_of_last {
+                prefixes.push(Prefix { name: PrefixName::cut(&so_far), bytes });
+            }
+        }
+        Self { messages: names, prefixes: prefixes.into() }
+    }
+}
+
+impl PrefixName {
+    fn cut(hash: &[u8; HASH_BYTES]) -> Self {
+        let mut bytes = [0; PREFIX_BYTES];
+        bytes.copy_from_slice(&hash[..PREFIX_BYTES]);
+        Self(bytes)
+    }
 }
 
 /// Writes one JSON value without the white space between its tokens. Objects end where they end, so that what stands
