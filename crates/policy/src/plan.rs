@@ -324,12 +324,12 @@ impl Plan {
     /// stands in.
     #[must_use]
     pub fn reason(&self) -> String {
-        let mut reason = format!("rule={}", self.rule.as_str());
+        let mut reason = ["rule=", self.rule.as_str()].concat();
         if let Some(cause) = self.placement.narrowed_by() {
-            reason = format!("{reason}; placement={}", cause.as_str());
+            reason.extend(["; placement=", cause.as_str()]);
         }
         if let Some(code) = self.substituted {
-            reason = format!("{reason}; substituted={code}");
+            reason.extend(["; substituted=", code]);
         }
         reason
     }

@@ -2,16 +2,15 @@
 //!
 //! Facts that follow from others are not written, nor those that are as in [`BASE`], which is kept beside the records.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use policy::{Connectivity, FACTS, FactKind, FactRef, FactValue, Facts, HistoryFacts, QualitySignal, TargetId, Values};
-use serde::de::{Deserialize, Deserializer};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::shared::name_of;
+use super::text::{Put, list};
 
 /// Facts that follow from others, or from the targets.
 const DERIVED: [&str; 13] = [
@@ -45,7 +44,9 @@ pub(super) static BASE: LazyLock<Base> = LazyLock::new(|| {
     signals.kinds = Some(Vec::new());
     facts.moment.connectivity = Some(Connectivity::Online);
     let plain: Vec<_> = written().map(|fact| (fact, FactRef::Absent)).collect();
-    let json = serde_json::to_string(&Written { facts: &facts, base: &plain }).unwrap_or_default();
+    let mut json = Vec::new();
+    write_upon(&mut json, &facts, &plain);
+    let json = String::from_utf8(json).unwrap_or_default();
     Base { facts, name: name_of(&json), json }
 });
 
@@ -69,26 +70,18 @@ static WRITTEN: LazyLock<Vec<(&policy::Fact, FactRef<'_>)>> = LazyLock::new(|| {
     written().map(|fact| (fact, values.get(fact))).collect()
 });
 
-/// The facts of one request: as a decision has them, or as they were read.
-#[derive(Clone, Debug)]
-pub enum RecordedFacts<'a> {
-    /// To be written.
-    Of(&'a Facts),
-    /// As they stand in a record.
-    Read(BTreeMap<String, Value>),
-}
+/// The facts of one request as they stand in a record, by name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecordedFacts(BTreeMap<String, Value>);
 
-impl RecordedFacts<'_> {
+impl RecordedFacts {
     /// The facts with the names of those that this version does not know, or reads otherwise: these are left as if they were not
     /// given.
     #[must_use]
     pub fn facts(&self) -> (Facts, Vec<String>) {
-        let read = match self {
-            Self::Of(facts) => return ((*facts).clone(), Vec::new()),
-            Self::Read(read) => read,
-        };
         let (mut facts, mut unknown, mut history) = (Facts::default(), Vec::new(), Vec::<(Arc<str>, f64)>::new());
-        for (name, value) in read {
+        for (name, value) in &self.0 {
             let is_known = if let Some(id) = name.strip_prefix(QUALITY) {
                 quality(id, value).map(|quality| facts.signals.quality.push(quality)).is_some()
             } else if let Some(route) = name.strip_prefix(HISTORY) {
@@ -107,20 +100,16 @@ impl RecordedFacts<'_> {
     /// With what they do not repeat of `base`; what is null in them is absent.
     #[must_use]
     pub(super) fn upon(&self, base: &BTreeMap<String, Value>) -> Self {
-        let Self::Read(read) = self else { return self.clone() };
         let mut all = base.clone();
-        all.extend(read.iter().map(|(name, value)| (name.clone(), value.clone())));
+        all.extend(self.0.iter().map(|(name, value)| (name.clone(), value.clone())));
         all.retain(|_, value| !value.is_null());
-        Self::Read(all)
+        Self(all)
     }
 
     /// Whether a fact that is never absent was known to the version that wrote these: also one that follows from others.
     #[must_use]
     pub fn is_recorded(&self, name: &str) -> bool {
-        match self {
-            Self::Of(_) => true,
-            Self::Read(read) => DERIVED.contains(&name) || read.contains_key(name),
-        }
+        DERIVED.contains(&name) || self.0.contains_key(name)
     }
 }
 
@@ -142,56 +131,49 @@ fn fact_value(value: &Value) -> Option<FactValue> {
     })
 }
 
-impl Serialize for RecordedFacts<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Of(facts) => Written { facts, base: &WRITTEN }.serialize(serializer),
-            Self::Read(read) => read.serialize(serializer),
+/// Writes the facts of a request, without those that are as in [`BASE`].
+pub(super) fn write(out: &mut Vec<u8>, facts: &Facts) {
+    write_upon(out, facts, &WRITTEN);
+}
+
+/// Writes those that differ from a base, with null for one that is absent and is there in the base.
+fn write_upon(out: &mut Vec<u8>, facts: &Facts, base: &[(&'static policy::Fact, FactRef<'static>)]) {
+    out.push(b'{');
+    let values = Values::of(facts, &[]);
+    for (fact, of_base) in base {
+        let value = values.get(fact);
+        if value != *of_base {
+            put_key(out, fact.name);
+            put_value(out, value, fact.kind);
         }
     }
-}
-
-/// Facts as they are written: those that differ from a base, with null for one that is absent and is there in the base.
-struct Written<'a> {
-    facts: &'a Facts,
-    base: &'a [(&'static policy::Fact, FactRef<'static>)],
-}
-
-impl Serialize for Written<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { facts, base } = self;
-        let mut map = serializer.serialize_map(None)?;
-        let values = Values::of(facts, &[]);
-        for (fact, of_base) in *base {
-            let value = values.get(fact);
-            if value == *of_base {
-                continue;
-            }
-            match value {
-                FactRef::Absent => map.serialize_entry(fact.name, &())?,
-                FactRef::Bool(value) => map.serialize_entry(fact.name, &value)?,
-                FactRef::Number(value) if fact.kind == FactKind::Int => {
-                    map.serialize_entry(fact.name, &(value as u64))?
-                }
-                FactRef::Number(value) => map.serialize_entry(fact.name, &value)?,
-                FactRef::Text(text) => map.serialize_entry(fact.name, text)?,
-                FactRef::Words(words) => map.serialize_entry(fact.name, words)?,
-            }
-        }
-        for (id, quality) in &facts.signals.quality {
-            let value = [quality.probability, quality.standard_error];
-            map.serialize_entry(&Cow::from(format!("{QUALITY}{id}")), &value)?;
-        }
-        for (route, mean) in facts.history.output_tokens.iter().take(HISTORY_MAX) {
-            map.serialize_entry(&Cow::from(format!("{HISTORY}{route}")), mean)?;
-        }
-        map.end()
+    for (id, quality) in &facts.signals.quality {
+        put_key(out, &format!("{QUALITY}{id}"));
+        [quality.probability, quality.standard_error].put(out);
     }
+    for (route, mean) in facts.history.output_tokens.iter().take(HISTORY_MAX) {
+        put_key(out, &format!("{HISTORY}{route}"));
+        mean.put(out);
+    }
+    out.push(b'}');
 }
 
-impl<'de> Deserialize<'de> for RecordedFacts<'_> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        BTreeMap::deserialize(deserializer).map(Self::Read)
+fn put_key(out: &mut Vec<u8>, name: &str) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    name.put(out);
+    out.push(b':');
+}
+
+fn put_value(out: &mut Vec<u8>, value: FactRef<'_>, kind: FactKind) {
+    match value {
+        FactRef::Absent => out.extend_from_slice(b"null"),
+        FactRef::Bool(value) => value.put(out),
+        FactRef::Number(value) if kind == FactKind::Int => (value as u64).put(out),
+        FactRef::Number(value) => value.put(out),
+        FactRef::Text(text) => text.put(out),
+        FactRef::Words(words) => list(out, words.iter().map(String::as_str)),
     }
 }
 
@@ -206,19 +188,24 @@ mod tests {
     }
 
     fn round_trip(facts: &Facts) -> (Facts, Vec<String>) {
-        let json = serde_json::to_string(&RecordedFacts::Of(facts)).unwrap();
-        serde_json::from_str::<RecordedFacts<'_>>(&json).unwrap().upon(&base()).facts()
+        serde_json::from_str::<RecordedFacts>(&written(facts)).unwrap().upon(&base()).facts()
+    }
+
+    fn written(facts: &Facts) -> String {
+        let mut out = Vec::new();
+        write(&mut out, facts);
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn a_plain_request_repeats_nothing_and_all_that_is_never_absent_is_in_the_base() {
-        assert_eq!(serde_json::to_string(&RecordedFacts::Of(&BASE.facts)).unwrap(), "{}");
-        let read = RecordedFacts::Read(BTreeMap::new()).upon(&base());
+        assert_eq!(written(&BASE.facts), "{}");
+        let read = RecordedFacts(BTreeMap::new()).upon(&base());
         for fact in FACTS.iter().filter(|fact| fact.when_absent.is_empty() && !fact.is_of_target()) {
             assert!(read.is_recorded(fact.name), "{}", fact.name);
         }
         // Nobody scanned it: that is not the same as nothing found.
-        let json = serde_json::to_string(&RecordedFacts::Of(&Facts::default())).unwrap();
+        let json = written(&Facts::default());
         assert!(json.contains(r#""signals.personal_data":null"#), "{json}");
     }
 
@@ -262,7 +249,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_named_and_left_out() {
         let json = r#"{"request.stream":true,"request.future":1,"request.mode":"anywhere","signals.quality:odd":[1,2],"x":{}}"#;
-        let (facts, unknown) = serde_json::from_str::<RecordedFacts<'_>>(json).unwrap().facts();
+        let (facts, unknown) = serde_json::from_str::<RecordedFacts>(json).unwrap().facts();
         assert!(facts.request.stream);
         assert_eq!(unknown, ["request.future", "request.mode", "signals.quality:odd", "x"]);
     }

@@ -25,6 +25,7 @@ mod retention;
 mod schema;
 mod shared;
 mod summary;
+mod text;
 mod verify;
 mod writer;
 

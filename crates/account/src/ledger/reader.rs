@@ -69,7 +69,7 @@ pub struct Row {
     /// Its text, as the hash is made of it.
     pub json: String,
     /// What it says.
-    pub record: Record<'static>,
+    pub record: Record,
 }
 
 /// What the caller of a request is told: the newest exchange with its id, and earlier ones with the same.
@@ -266,7 +266,7 @@ impl LedgerReader {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn targets(&self, recorded: &[RecordedTarget<'_>]) -> Result<(Vec<TargetFacts>, usize), LedgerError> {
+    pub fn targets(&self, recorded: &[RecordedTarget]) -> Result<(Vec<TargetFacts>, usize), LedgerError> {
         let mut targets = Vec::with_capacity(recorded.len());
         for target in recorded {
             targets.extend(self.profile(&target.profile)?.and_then(|profile| target.facts(profile)));
@@ -279,7 +279,7 @@ impl LedgerReader {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn facts<'a>(&self, decision: &RecordedDecision<'a>) -> Result<Option<RecordedFacts<'a>>, LedgerError> {
+    pub fn facts(&self, decision: &RecordedDecision) -> Result<Option<RecordedFacts>, LedgerError> {
         let base = match &decision.base {
             None => Some(Arc::default()),
             Some(name) => self.shared(&self.bases, name, |json| serde_json::from_str(json).ok())?,

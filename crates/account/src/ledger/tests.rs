@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policy::{
-    Facts, Latency, Locality, Outcome, Plan, PolicyDocument, Prediction, Price, RouteDocument, TargetFacts, TargetId,
-    TargetProfile, TargetState,
+    Facts, Latency, Locality, Outcome, Plan, PolicyDocument, Prediction, Price, QualitySignal, RouteDocument,
+    TargetFacts, TargetId, TargetProfile, TargetState,
 };
 use rusqlite::Connection;
 
@@ -190,6 +190,42 @@ fn what_is_settled_is_read_again_with_all_that_it_was_decided_by() {
     assert_eq!(decision.placement, ["device", "network", "cloud"]);
     assert_eq!(reader.facts(&decision).unwrap().unwrap().facts(), (Facts::clone(&decided.facts), vec![]));
     assert_eq!(reader.targets(&decision.targets).unwrap(), (decided.targets.to_vec(), 0));
+}
+
+/// What is written says, member by member, what the type says that it is read as.
+#[test]
+fn every_member_is_written_as_it_is_read() {
+    let folder = Folder::new();
+    let mut full = settlement(1);
+    let mut target = targets()[0].clone();
+    let prediction = Prediction { mean: 12.5, spread: 0.1 };
+    target.latency = Some(Latency { ttft_ms: prediction, tokens_per_s: prediction });
+    (target.queue_depth, target.prompt_tokens) = (Some(3), Some(77));
+    let mut facts = Facts::default();
+    facts.request.tags = vec!["a".into(), "b".into()];
+    facts.signals.quality = vec![(id("cloud/large"), QualitySignal { probability: 0.75, standard_error: 0.1 })];
+    facts.history.output_tokens = Arc::from([(Arc::from("rest"), 42.0)]);
+    let (targets, facts) = (Arc::new(vec![target]), Arc::new(facts));
+    full.decided = Some(Decided { plan: plan(&facts, &targets), facts, targets, policy_hash: "abc".into() });
+    full.stages = StageTimes { parse: Some(Duration::ZERO), signals: Some(Duration::from_micros(7)), decide: None };
+    let tokens = Tokens { input: 1, cached: 1, output: 0, is_estimated: true };
+    let price = Price { input_usd_per_mtok: 0.15, ..Price::FREE };
+    let hedge = attempt("cloud/large", Outcome::HedgeLost, Some(0.01));
+    full.attempts.push(AttemptMade { is_hedge: true, tokens: Some(tokens), price: Some(price), ..hedge });
+    full.left_with_another = true;
+    let bare = Settlement::begun(ExchangeKind::Comparison, "a \"quoted\" id\n".to_owned(), BEGUN_MS);
+    written(&folder, [full, settlement(2), bare]);
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let rows = folder.reader().rows(&Filter::default()).unwrap();
+    for row in &rows {
+        assert_eq!(value(&row.json), value(&serde_json::to_string(&row.record).unwrap()));
+    }
+    assert_eq!(rows[2].record.request_id, "a \"quoted\" id\n");
+    for optional in
+        ["left_with_another", "reference", "cached", "estimated", "status", "price", "hedge", "queue_depth", "latency"]
+    {
+        assert!(rows[0].json.contains(&format!("\"{optional}\":")), "{optional} is not looked at here");
+    }
 }
 
 #[test]

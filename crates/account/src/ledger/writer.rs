@@ -1,5 +1,6 @@
 //! The thread that writes, and the handle by which it is told what.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -12,10 +13,9 @@ use tracing::{info, warn};
 use super::block::{self, FoundBy};
 use super::chain::Head;
 use super::queue::{Batch, Next, Queue};
-use super::record::Record;
 use super::retention::{head, purge, signed};
 use super::shared::Shared;
-use super::{LedgerError, LedgerLimits, schema};
+use super::{LedgerError, LedgerLimits, schema, text};
 use crate::Settlement;
 
 /// How long a batch waits that could not be written.
@@ -26,12 +26,17 @@ const PURGE_EVERY: usize = 512;
 const QUIET: Duration = Duration::from_secs(1);
 /// Records in the log at which it is brought into the file whatever goes on: some tens of megabytes.
 const LOG_RECORDS_MAX: usize = 32 << 10;
-/// Bytes of memory that a record is made in at first; most take less.
-const RECORD_BYTES: usize = 2048;
+/// Bytes of memory that a thread keeps to make its next record in; most take less than two thousand.
+const TEXT_BYTES_KEPT: usize = 16 << 10;
 /// How long whoever wants everything written waits at most.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// One record in so many that are lost is told of in the log.
 const TELL_LOST_EVERY: u64 = 10_000;
+
+thread_local! {
+    /// Where the thread makes its records, one after the other.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What was written and what was not, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,7 +104,14 @@ impl Ledger {
     /// Makes the record of a settled exchange and hands it over without waiting; lost and counted where the queue is full.
     pub fn settled(&self, settlement: &Settlement) {
         let found_by = FoundBy { key: block::key(&settlement.request_id), at_ms: settlement.settled_ms() };
-        if !self.queue.push(&self.text_of(settlement), found_by) {
+        let is_taken = TEXT.with_borrow_mut(|text| {
+            text.clear();
+            self.write(text, settlement);
+            let is_taken = self.queue.push(text, found_by);
+            text.shrink_to(TEXT_BYTES_KEPT);
+            is_taken
+        });
+        if !is_taken {
             let lost = self.counters.overflowed.fetch_add(1, Ordering::Relaxed);
             if lost.is_multiple_of(TELL_LOST_EVERY) {
                 warn!(lost = lost + 1, "the ledger does not keep up; exchanges are not recorded");
@@ -107,18 +119,18 @@ impl Ledger {
         }
     }
 
-    /// The text of a record, whose targets are met before it can be written.
-    fn text_of(&self, settlement: &Settlement) -> Vec<u8> {
+    /// Writes the text of a record, whose targets are met before it is in the file.
+    fn write(&self, text: &mut Vec<u8>, settlement: &Settlement) {
         let targets = settlement.decided.as_ref().map_or(&[][..], |decided| &decided.targets);
         let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
         if shared.knows(targets) {
-            return text(settlement, &shared);
+            return text::write(text, settlement, &shared);
         }
         drop(shared);
         // Under one lock, as what was written may be forgotten.
         let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         shared.meet(targets);
-        text(settlement, &shared)
+        text::write(text, settlement, &shared);
     }
 
     /// Waits until what was handed over before is written; false where that cannot be now. Blocks.
@@ -151,13 +163,6 @@ impl Ledger {
             let _ = thread.join();
         }
     }
-}
-
-fn text(settlement: &Settlement, shared: &Shared) -> Vec<u8> {
-    let mut text = Vec::with_capacity(RECORD_BYTES);
-    // Numbers, and keys that are texts; that does not fail.
-    let _ = serde_json::to_writer(&mut text, &Record::of(settlement, shared));
-    text
 }
 
 impl Drop for Ledger {

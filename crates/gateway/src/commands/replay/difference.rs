@@ -15,8 +15,8 @@ const NOBODY: &str = "none";
 
 /// One request as it was decided, and as it would be.
 pub(super) struct Case<'a> {
-    pub record: &'a Record<'a>,
-    pub decision: &'a RecordedDecision<'a>,
+    pub record: &'a Record,
+    pub decision: &'a RecordedDecision,
     pub facts: &'a Facts,
     pub targets: &'a [TargetFacts],
     pub decided: &'a Result<Plan, Refusal>,

@@ -80,7 +80,7 @@ impl Replayed {
         policy: &Policy,
         configured: &[TargetId],
         needed: &[&policy::Fact],
-        record: &Record<'_>,
+        record: &Record,
         list_max: usize,
     ) -> Result<(), account::ledger::LedgerError> {
         let Some(decision) = &record.decision else {
