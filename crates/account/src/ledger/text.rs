@@ -1,7 +1,7 @@
 //! Writes the text of a record: JSON with the members of [`Record`](super::Record), in their order.
 //!
-//! Not by serde, as every exchange pays for it on a thread that serves others too: keys are copied whole, and texts, which are names, are looked at
-//! once for what would have to be escaped. Whatever is not plain is left to `serde_json`.
+//! Not by serde, as every exchange pays for it on a thread that serves others too: keys and words of closed lists are copied whole, and other
+//! texts, which are names, are looked at once for what would have to be escaped. Whatever is not plain is left to `serde_json`.
 
 use std::time::Duration;
 
@@ -47,12 +47,12 @@ pub(super) fn write(out: &mut Vec<u8>, settlement: &Settlement, shared: &Shared)
     out.extend_from_slice(b"{\"request_id\":");
     settlement.request_id.as_str().put(out);
     member!(out, "at_ms", settlement.settled_ms());
-    member!(out, "kind", settlement.kind.as_str());
-    member!(out, "api", settlement.api.as_str());
+    member!(out, "kind", Plain(settlement.kind.as_str()));
+    member!(out, "api", Plain(settlement.api.as_str()));
     member!(out, "stream", settlement.stream);
-    member!(out, "outcome", settlement.outcome.as_str());
-    optional!(out, "target", target.as_ref().map(|(target, _)| target.as_str()));
-    optional!(out, "locality", target.as_ref().map(|(_, locality)| locality.as_str()));
+    member!(out, "outcome", Plain(settlement.outcome.as_str()));
+    optional!(out, "target", target.as_ref().map(|(target, _)| Plain(target.as_str())));
+    optional!(out, "locality", target.as_ref().map(|(_, locality)| Plain(locality.as_str())));
     optional!(out, "route", decided.as_ref().map(|decided| decided.plan.rule().as_str()));
     member!(out, "duration_ms", settlement.duration);
     optional!(out, "parse_ms", stages.parse);
@@ -62,12 +62,12 @@ pub(super) fn write(out: &mut Vec<u8>, settlement: &Settlement, shared: &Shared)
     optional!(out, "tokens", settlement.tokens);
     member!(out, "request_bytes", settlement.request_bytes);
     member!(out, "response_bytes", settlement.response_bytes);
-    member!(out, "cache", settlement.cache.as_str());
+    member!(out, "cache", Plain(settlement.cache.as_str()));
     flag!(out, "left_with_another", settlement.left_with_another);
     optional!(out, "cost_usd", settlement.cost_usd);
     if let Some((target, charged)) = &settlement.reference {
         out.extend_from_slice(b",\"reference\":{\"target\":");
-        target.as_str().put(out);
+        Plain(target.as_str()).put(out);
         member!(out, "price", *charged);
         out.push(b'}');
     }
@@ -84,15 +84,15 @@ pub(super) fn write(out: &mut Vec<u8>, settlement: &Settlement, shared: &Shared)
 fn decision(out: &mut Vec<u8>, decided: &Decided, shared: &Shared) {
     let Decided { plan, facts, targets, policy_hash } = decided;
     out.extend_from_slice(b"{\"policy\":");
-    policy_hash.put(out);
+    Plain(policy_hash).put(out);
     member!(out, "reason", plan.reason().as_str());
     out.extend_from_slice(b",\"placement\":");
-    list(out, plan.placement().localities().into_iter().map(|locality| locality.as_str()));
+    list(out, plan.placement().localities().into_iter().map(|locality| Plain(locality.as_str())));
     out.extend_from_slice(b",\"plan\":");
-    list(out, plan.attempts().iter().map(|attempt| attempt.target().as_str()));
+    list(out, plan.attempts().iter().map(|attempt| Plain(attempt.target().as_str())));
     optional!(out, "ttft_slo_ms", plan.ttft_slo());
-    optional!(out, "relaxed", plan.relaxed().map(|limit| limit.as_str()));
-    member!(out, "base", BASE.name.as_str());
+    optional!(out, "relaxed", plan.relaxed().map(|limit| Plain(limit.as_str())));
+    member!(out, "base", Plain(BASE.name.as_str()));
     out.extend_from_slice(b",\"facts\":");
     facts::write(out, facts);
     out.extend_from_slice(b",\"targets\":");
@@ -110,8 +110,8 @@ impl Put for Decidable<'_> {
     fn put(self, out: &mut Vec<u8>) {
         let Self { target, profile } = self;
         out.extend_from_slice(b"{\"profile\":");
-        profile.put(out);
-        member!(out, "state", target.state.as_str());
+        Plain(profile).put(out);
+        member!(out, "state", Plain(target.state.as_str()));
         optional!(out, "queue_depth", target.queue_depth);
         optional!(out, "latency", target.latency.map(numbers));
         optional!(out, "prompt_tokens", target.prompt_tokens);
@@ -122,9 +122,9 @@ impl Put for Decidable<'_> {
 impl Put for &AttemptMade {
     fn put(self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"target\":");
-        self.target.as_str().put(out);
-        member!(out, "locality", self.locality.as_str());
-        member!(out, "outcome", self.outcome.as_str());
+        Plain(self.target.as_str()).put(out);
+        member!(out, "locality", Plain(self.locality.as_str()));
+        member!(out, "outcome", Plain(self.outcome.as_str()));
         optional!(out, "status", self.outcome.status().map(u64::from));
         member!(out, "begun_after_ms", self.begun_after);
         member!(out, "duration_ms", self.duration);
@@ -155,15 +155,24 @@ impl Put for Price {
     }
 }
 
+/// A word of a closed list, a hash or a target's id, in which nothing has to be escaped.
+struct Plain<'a>(&'a str);
+
+impl Put for Plain<'_> {
+    fn put(self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(self.0.as_bytes());
+        out.push(b'"');
+    }
+}
+
 impl Put for &str {
     fn put(self, out: &mut Vec<u8>) {
         // All of it, without a way out between, so that many bytes are looked at in one step.
         let is_plain =
             self.bytes().fold(true, |is_plain, byte| is_plain & (byte >= b' ' && !matches!(byte, b'"' | b'\\')));
         if is_plain {
-            out.push(b'"');
-            out.extend_from_slice(self.as_bytes());
-            out.push(b'"');
+            Plain(self).put(out);
         } else {
             // Neither this nor a number can fail in memory.
             let _ = serde_json::to_writer(out, self);
