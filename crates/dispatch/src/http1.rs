@@ -161,7 +161,7 @@ fn rest_of_head(accept: &str, trace: Option<&TraceContext>, length: usize) -> St
         Some((trace, None)) => format!("{TRACEPARENT}: {trace}\r\n"),
         Some((trace, Some(state))) => format!("{TRACEPARENT}: {trace}\r\n{TRACESTATE}: {state}\r\n"),
     };
-    format!("accept: {accept}\r\n{told}content-length: {length}\r\n\r\n")
+    ["accept: ", accept, "\r\n", &told, "content-length: ", &length.to_string(), "\r\n\r\n"].concat()
 }
 
 /// A response whose head has come. Dropped before its end, it closes its connection.

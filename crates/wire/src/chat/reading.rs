@@ -99,6 +99,9 @@ impl<'a> Keys<'a> {
 
 /// Whether `name` is `known` (all lower case) under Unicode's simple case folding.
 fn folds_to(name: &str, known: &str) -> bool {
+    if name.is_ascii() {
+        return name.eq_ignore_ascii_case(known);
+    }
     let fold = |character| match character {
         'ſ' => 's',
         '\u{212a}' => 'k',
