@@ -5,10 +5,12 @@ CARGO ?= cargo
 # pingora's zlib-ng is built with CMake; where there is none, a pinned wheel is used.
 export CMAKE ?= $(or $(shell command -v cmake),$(CACHE)/tools/cmake/data/bin/cmake)
 BIN = target/release/tidegate
+# How the gateway runs at work, where this compiler can read it: see profile/README.md.
+PROFILE = $(wildcard profile/rustc-$(word 2,$(shell $(or $(RUSTC),rustc) --version)).profdata)
 # The public sets that the classifier is trained and evaluated with; see training/README.md.
 DATA ?= ../shared/data
 
-.PHONY: up test check build artifacts tools preflight fmt bench encoder train layers fuzz eval pictures clean
+.PHONY: up test check build profile artifacts tools preflight fmt bench encoder train layers fuzz eval pictures clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -24,7 +26,10 @@ check: tools ## format, lints, licences, docs
 	scripts/check.sh
 
 build: tools ## the release binary
-	$(CARGO) build --release --locked -p gateway
+	RUSTFLAGS="$(strip $(RUSTFLAGS) $(PROFILE:%=-Cprofile-use=$(CURDIR)/%))" $(CARGO) build --release --locked -p gateway
+
+profile: tools ## profile/: what the release build is optimised by, from the benchmark
+	scripts/profile.sh
 
 artifacts: build ## engine, default model and ONNX Runtime, once for this user
 	$(BIN) artifacts install

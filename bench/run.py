@@ -129,13 +129,13 @@ def run(options):
 
 
 def build(with_tidegate):
-    commands = [["-p", "testkit", "--bin", "bench-upstream", "--bin", "bench-load"]]
+    commands = ["cargo build --release --locked -p testkit --bin bench-upstream --bin bench-load"]
     if with_tidegate:
-        commands.append(["-p", "gateway", "--bin", "tidegate"])
+        commands.append("make build")
     for command in commands:
-        done = subprocess.run(["cargo", "build", "--release", *command], cwd=ROOT, timeout=BUILD_SECONDS, check=False)
+        done = subprocess.run(command.split(), cwd=ROOT, timeout=BUILD_SECONDS, check=False)
         if done.returncode != 0:
-            raise BenchError(f"cargo build --release {' '.join(command)} failed")
+            raise BenchError(f"{command} failed")
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 
 
