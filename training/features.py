@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
+
+# ONNX Runtime reports to its maker otherwise, from the moment it is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnxruntime

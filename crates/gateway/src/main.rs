@@ -74,6 +74,15 @@ const EX_CONFIG: u8 = 78;
 const UNREAD_BODY_LIMIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    let (name, value) = ::signals::classify::NO_TELEMETRY;
+    #[expect(
+        unsafe_code,
+        reason = "ONNX Runtime reads nothing but the environment before it begins to report to its maker"
+    )]
+    // SAFETY: no other thread has been started that could read the environment meanwhile.
+    unsafe {
+        std::env::set_var(name, value);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -185,7 +185,13 @@ async fn offline_with_everything_installed_it_starts_and_answers() {
     let builder = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "PIP_INDEX_URL"]
         .into_iter()
         .fold(builder, |builder, name| builder.env(name, closed));
+    // ONNX Runtime would report to its maker, and keep what it could not send and an id of the device in a cache.
+    let cache = home.path().join("cache");
+    let builder = builder.env("HOME", home.path()).env("XDG_CACHE_HOME", &cache).env("ORT_DISABLE_TELEMETRY", "0");
     let gateway = builder.env("PATH", "/nonexistent").start().await;
+    let status = Reply::of(http_client().get(gateway.admin_url("/readyz"))).await;
+    assert_eq!(status.json()["classifier"]["state"], "ready", "{}", status.text);
+    assert!(!cache.exists() && !home.path().join(".cache").exists());
     let reply = Reply::of(chat(&gateway, &story(4, false))).await;
     assert_eq!((reply.status, reply.header("x-tidegate-locality")), (200, "device"), "{}", reply.text);
     let models = Reply::of(http_client().get(gateway.url("/v1/models"))).await;

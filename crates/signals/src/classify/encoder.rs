@@ -29,6 +29,11 @@ const EMBEDDING: &str = "embedding";
 /// The model's output of one vector for each token of each window.
 const TOKENS: &str = "tokens";
 
+/// The environment variable, and its value, that keep ONNX Runtime from reporting the machine, the program and its use to its maker. From
+/// the moment it is loaded it does so otherwise, on Linux since 1.32, and keeps an id of the device in the user's cache folder; switching
+/// it off in its own interface comes too late. Has to be set before an [`Encoder`] is made, best while the process has one thread.
+pub const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
+
 static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
 
 /// Why a text has no vector.
@@ -75,7 +80,7 @@ impl Encoder {
     /// first encoder of a process.
     ///
     /// # Errors
-    /// What is wrong with the library, the tokenizer or the model, which is run once to see.
+    /// What is wrong with the library, the tokenizer or the model, which is run once to see; and where [`NO_TELEMETRY`] is not set.
     pub fn new(tokenizer: &[u8], model: Vec<u8>, runtime: &Path) -> Result<Self, String> {
         let mut tokenizer = Tokenizer::from_bytes(tokenizer).map_err(|error| format!("tokenizer.json: {error}"))?;
         tokenizer.with_padding(None);
@@ -217,9 +222,13 @@ fn run<T>(
     Ok(read(numbers))
 }
 
-/// The runtime of this process, loaded from `path` when it is not yet.
+/// The runtime of this process, loaded from `path` when it is not yet. Not where it would report to its maker.
 fn environment(path: &Path) -> Result<&'static Environment, String> {
     let load = || {
+        let (name, value) = NO_TELEMETRY;
+        if std::env::var_os(name).is_none_or(|set| set != value) {
+            return Err(format!("ONNX Runtime is not loaded without {name}={value}: it would report to its maker"));
+        }
         let builder = ort::init_from(path).map_err(|error| format!("ONNX Runtime: {error}"))?;
         builder.with_telemetry(false).build().map_err(|error| format!("ONNX Runtime: {error}"))
     };

@@ -13,7 +13,7 @@ pub mod layers2;
 pub mod tagger;
 pub mod windows;
 
-pub use encoder::{Encoder, NotEncoded, TextVector};
+pub use encoder::{Encoder, NO_TELEMETRY, NotEncoded, TextVector};
 pub use files::{ClassifierError, Files};
 use heads::{Estimate, FEATURES, HAND_FEATURES, Heads, VECTOR_DIMENSIONS};
 pub use tagger::{Tagger, Tagging};
