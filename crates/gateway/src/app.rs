@@ -53,9 +53,7 @@ impl App {
     /// Reads the header of the next request; `None` when there is none or it was refused here.
     async fn next_request(&self, session: &mut ServerSession) -> Option<()> {
         let limits = &self.gateway.config.limits;
-        // A probe's connection is not kept: idle ones would use up the few that the admin port has.
-        let keepalive = (self.port == Port::Data).then(|| limits.keepalive_timeout.as_secs().max(1));
-        session.set_keepalive(keepalive);
+        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
         session.set_pipelining_enabled(true);
         session.set_write_timeout(Some(limits.write_timeout));
         // Only a second line: were it as short as the limit of the body, it could end the read first, and without a reply.
@@ -72,7 +70,9 @@ impl App {
                 return None;
             }
         }
-        if self.gateway.is_draining() {
+        // Not before: reading a header sets it to what the caller wishes. A probe's connection is not kept: idle ones would use up
+        // the few that the admin port has.
+        if self.port == Port::Admin || self.gateway.is_draining() {
             session.set_keepalive(None);
         }
         let header = session.req_header();

@@ -34,7 +34,7 @@ pub(crate) struct Explanation {
     /// Why the target that would have been tried first is not, where that passes by itself.
     substituted: Option<&'static str>,
     refusal: Option<String>,
-    /// Planned; nothing acts on it yet.
+    /// After how long without content the next target is asked beside the first, as far as `hedging` allows.
     hedge_after_ms: Option<u128>,
     /// Whether the route wants a request that cannot be answered now to be kept for later.
     respond_async: bool,
@@ -185,7 +185,11 @@ impl fmt::Display for Explanation {
             ("relaxed", self.relaxed.map(str::to_owned)),
             ("stands in", self.substituted.map(|code| format!("the first target would be another one ({code})"))),
             ("refusal", self.refusal.clone()),
-            ("hedge", self.hedge_after_ms.map(|after| format!("after {after} ms (planned; not acted on yet)"))),
+            (
+                "hedge",
+                self.hedge_after_ms
+                    .map(|after| format!("after {after} ms without content, the next target beside the first")),
+            ),
             ("cache", self.cache_ttl_s.map(|ttl| format!("an answer may be given again for {ttl} s"))),
             ("later", self.respond_async.then(|| "what cannot be answered now is kept".to_owned())),
         ];

@@ -281,10 +281,17 @@ async fn requests_sent_ahead_are_answered_in_order() {
 async fn idle_connections_do_not_keep_probes_out() {
     let (_upstream, gateway) = limited("").await;
     let mut idle = Vec::new();
-    for _ in 0..70 {
-        idle.push(RawClient::connect(gateway.admin_addr()).await);
+    for has_asked in [false, true] {
+        for _ in 0..70 {
+            let mut client = RawClient::connect(gateway.admin_addr()).await;
+            if has_asked {
+                client.send("GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
+                assert_eq!(client.read_reply().await.unwrap().status, 200);
+            }
+            idle.push(client);
+        }
+        let health = http_client().get(gateway.admin_url("/healthz")).send();
+        let health = tokio::time::timeout(std::time::Duration::from_secs(5), health).await.unwrap().unwrap();
+        assert_eq!(health.status(), 200, "{has_asked}");
     }
-    let health = http_client().get(gateway.admin_url("/healthz")).send();
-    let health = tokio::time::timeout(std::time::Duration::from_secs(5), health).await.unwrap().unwrap();
-    assert_eq!(health.status(), 200);
 }
