@@ -131,11 +131,27 @@ fn defaults_that_leave_no_place_are_refused() {
 }
 
 #[test]
+fn a_key_that_stands_twice_hides_no_other_mistake() {
+    let text = "listen: 127.0.0.1:1\nlisten: nowhere\nlimits: {in_flight_max: 0, 'in_flight_max': 1, in_flight_max: 2}\nlgo: {}\ntargets: [{id: a/b, provider: openai, model: m, base_url: 'http://h/v1'}]\n";
+    let expected = [
+        "t.yaml:2:1: key \"listen\" is given twice; first in line 1",
+        "t.yaml:3:25: limits.in_flight_max: 0 is out of range",
+        "t.yaml:3:28: key \"in_flight_max\" is given twice; first in line 3",
+        "t.yaml:3:48: key \"in_flight_max\" is given twice; first in line 3",
+        "t.yaml:4:1: lgo: unknown key",
+    ];
+    let found = errors(text);
+    assert_eq!(found.len(), expected.len(), "{}", found.join("\n"));
+    for line in expected {
+        assert!(found.iter().any(|error| error.starts_with(line)), "missing {line:?} in\n{}", found.join("\n"));
+    }
+}
+
+#[test]
 fn what_is_no_mapping_is_said_to_be_none() {
     for (text, expected) in [
         ("- a\n- b\n", "t.yaml:1:1: expected a mapping of keys at the top"),
         ("listen: [\n", "t.yaml:2:1: not valid YAML: "),
-        ("listen: a\nlisten: b\n", "t.yaml:2:1: key \"listen\" is given twice; first in line 1"),
         ("listen: 127.0.0.1:1\n---\ndefaults: {privacy: restricted}\n", "t.yaml:2:1: a second document begins here"),
         ("listen: 127.0.0.1:1\n...\n{{{\n", "t.yaml:2:1: a second document begins here"),
         ("", "t.yaml: targets: is empty; at least one target is needed"),

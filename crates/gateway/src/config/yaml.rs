@@ -99,8 +99,6 @@ fn to_json(node: &Node) -> serde_json::Value {
 /// # Errors
 /// The problems, when the text is no YAML mapping at all.
 pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<(T, Document, Vec<Problem>), Vec<Problem>> {
-    let mut problems = Vec::new();
-    let options = LoaderOptions::default().error_on_duplicate_keys(true);
     let has_content = text.lines().any(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
     // Some editors begin a file with a byte order mark.
     let text = if has_content { text.trim_start_matches('\u{feff}') } else { "{}" };
@@ -112,14 +110,7 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<(T, Document, Vec<
         let message = "a second document begins here, and only the first would be read".to_owned();
         return Err(vec![Problem { at: Some((line, 1)), path: String::new(), message }]);
     }
-    let mut tree = match parse_yaml_with_options(0, text, options) {
-        Ok(tree) => tree,
-        Err(error) => {
-            let (at, message) = describe_load_error(&error);
-            problems.push(Problem::new(at, "", message));
-            return Err(problems);
-        }
-    };
+    let (mut tree, mut problems) = parse(text.to_owned())?;
     let document = Document(tree.clone());
     loop {
         let error = match from_node::<T>(&tree) {
@@ -136,6 +127,43 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<(T, Document, Vec<
             return Err(problems);
         }
     }
+}
+
+/// The tree without the keys that stand twice, of which only the first is kept, and a problem for each of those.
+///
+/// # Errors
+/// The problems, when the text is no YAML mapping.
+fn parse(mut text: String) -> Result<(Node, Vec<Problem>), Vec<Problem>> {
+    let (mut problems, mut doubles) = (Vec::new(), Vec::new());
+    loop {
+        let options = LoaderOptions::default().error_on_duplicate_keys(true);
+        let error = match parse_yaml_with_options(0, &text, options) {
+            Ok(mut tree) => {
+                doubles.into_iter().for_each(|mark| {
+                    remove_at(&mut tree, mark);
+                });
+                return Ok((tree, problems));
+            }
+            Err(error) => error,
+        };
+        let (at, message) = describe_load_error(&error);
+        problems.push(Problem::new(at, "", message));
+        let is_double = matches!(error, LoadError::DuplicateKey(_)) && problems.len() < PROBLEMS_MAX;
+        let renamed = at.filter(|_| is_double).and_then(|mark| renamed(&text, mark, doubles.len()));
+        let (Some(mark), Some(renamed)) = (at, renamed) else { return Err(problems) };
+        doubles.push(mark);
+        text = renamed;
+    }
+}
+
+/// The text with another first letter of the key at `mark`, one that no other key has; every place in it stays the same.
+fn renamed(text: &str, mark: Marker, number: usize) -> Option<String> {
+    const PRIVATE_USE: u32 = 0xe000;
+    let key = |(_, character): &(usize, char)| character.is_alphanumeric() || *character == '_';
+    let begins = |(_, character): &(usize, char)| !matches!(character, '"' | '\'');
+    let (at, old) = text.char_indices().skip(mark.character()).find(begins).filter(key)?;
+    let new = char::from_u32(PRIVATE_USE + u32::try_from(number).ok()?)?;
+    Some(format!("{}{new}{}", text.get(..at)?, text.get(at + old.len_utf8()..)?))
 }
 
 /// The line that goes too deep. The parser recurses into what is nested by indentation: every `- ` opens a list, and so can
