@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policy::{
-    Facts, Latency, Locality, Outcome, Plan, PolicyDocument, Prediction, Price, QualitySignal, RouteDocument,
-    TargetFacts, TargetId, TargetProfile, TargetState,
+    Facts, Latency, LimitsDocument, Locality, Outcome, Plan, PolicyDocument, Prediction, Price, QualitySignal,
+    RouteDocument, TargetFacts, TargetId, TargetProfile, TargetState, WhenNoneDocument,
 };
 use rusqlite::Connection;
 
@@ -87,7 +87,11 @@ fn targets() -> Arc<Vec<TargetFacts>> {
 }
 
 fn plan(facts: &Facts, targets: &[TargetFacts]) -> Arc<Plan> {
-    let routes = vec![RouteDocument { id: Some("rest".to_owned()), ..RouteDocument::default() }];
+    plan_of(RouteDocument::default(), facts, targets)
+}
+
+fn plan_of(route: RouteDocument, facts: &Facts, targets: &[TargetFacts]) -> Arc<Plan> {
+    let routes = vec![RouteDocument { id: Some("rest".to_owned()), ..route }];
     let document = PolicyDocument { version: Some(1), routes, ..PolicyDocument::default() };
     let policy = policy::Policy::compile(&document).unwrap();
     Arc::new(policy::decide(&policy, facts, targets).unwrap())
@@ -206,8 +210,13 @@ fn every_member_is_written_as_it_is_read() {
     facts.signals.quality = vec![(id("cloud/large"), QualitySignal { probability: 0.75, standard_error: 0.1 })];
     facts.history.output_tokens = Arc::from([(Arc::from("rest"), 42.0)]);
     let (targets, facts) = (Arc::new(vec![target]), Arc::new(facts));
-    full.decided = Some(Decided { plan: plan(&facts, &targets), facts, targets, policy_hash: "abc".into() });
-    full.stages = StageTimes { parse: Some(Duration::ZERO), signals: Some(Duration::from_micros(7)), decide: None };
+    let limits = LimitsDocument { ttft_slo_ms: Some(1500.25), min_quality: Some(0.9), ..LimitsDocument::default() };
+    let when_none = WhenNoneDocument { relax: Some("min_quality".to_owned()), refuse: None };
+    let route = RouteDocument { limits, when_none, ..RouteDocument::default() };
+    let plan = plan_of(route, &facts, &targets);
+    full.decided = Some(Decided { plan, facts, targets, policy_hash: "abc".into() });
+    let some = |micros| Some(Duration::from_micros(micros));
+    full.stages = StageTimes { parse: some(0), signals: some(7), decide: some(u64::MAX) };
     let tokens = Tokens { input: 1, cached: 1, output: 0, is_estimated: true };
     let price = Price { input_usd_per_mtok: 0.15, ..Price::FREE };
     let hedge = attempt("cloud/large", Outcome::HedgeLost, Some(0.01));
@@ -221,11 +230,64 @@ fn every_member_is_written_as_it_is_read() {
         assert_eq!(value(&row.json), value(&serde_json::to_string(&row.record).unwrap()));
     }
     assert_eq!(rows[2].record.request_id, "a \"quoted\" id\n");
-    for optional in
-        ["left_with_another", "reference", "cached", "estimated", "status", "price", "hedge", "queue_depth", "latency"]
-    {
+    for optional in [
+        "target",
+        "locality",
+        "route",
+        "parse_ms",
+        "signals_ms",
+        "decide_ms",
+        "ttft_ms",
+        "tokens",
+        "left_with_another",
+        "cost_usd",
+        "reference",
+        "cost_avoided_usd",
+        "decision",
+        "ttft_slo_ms",
+        "relaxed",
+        "base",
+        "queue_depth",
+        "latency",
+        "prompt_tokens",
+        "cached",
+        "estimated",
+        "status",
+        "price",
+        "hedge",
+    ] {
         assert!(rows[0].json.contains(&format!("\"{optional}\":")), "{optional} is not looked at here");
     }
+}
+
+/// A record is read whatever came of some arithmetic.
+#[test]
+fn what_is_no_number_keeps_no_record_from_being_read() {
+    let folder = Folder::new();
+    let mut odd = settlement(1);
+    let mut target = targets()[1].clone();
+    let prediction = |mean| Prediction { mean, spread: 1.0 };
+    target.latency = Some(Latency { ttft_ms: prediction(f64::INFINITY), tokens_per_s: prediction(f64::NAN) });
+    let mut facts = Facts::default();
+    facts.signals.quality =
+        vec![(id("cloud/large"), QualitySignal { probability: f64::NAN, standard_error: f64::INFINITY })];
+    (facts.signals.task_probability, facts.budget.remaining_usd) = (Some(f64::NAN), Some(f64::NEG_INFINITY));
+    let (targets, facts) = (Arc::new(vec![target]), Arc::new(facts));
+    odd.decided = Some(Decided { plan: plan(&facts, &targets), facts, targets, policy_hash: "abc".into() });
+    (odd.cost_usd, odd.cost_avoided_usd, odd.attempts[1].cost_usd) =
+        (Some(f64::NAN), Some(f64::INFINITY), Some(f64::NAN));
+    odd.attempts[1].price = Some(Price { input_usd_per_mtok: f64::INFINITY, ..Price::FREE });
+    written(&folder, [odd, settlement(2)]);
+    let reader = folder.reader();
+    let rows = reader.rows(&Filter::default()).unwrap();
+    let odd = &rows[0].record;
+    assert_eq!((rows.len(), odd.cost_usd, odd.attempts[1].price), (2, None, None));
+    let decision = odd.decision.as_ref().unwrap();
+    assert_eq!(decision.targets[0].latency, None);
+    let (facts, unknown) = reader.facts(decision).unwrap().unwrap().facts();
+    assert_eq!((facts.signals.task_probability, facts.signals.quality.len(), unknown), (None, 0, vec![]));
+    let summary = reader.summary(&Filter::default()).unwrap();
+    assert_eq!((summary.requests, summary.unreadable, summary.cost_unknown), (2, 0, 1));
 }
 
 #[test]

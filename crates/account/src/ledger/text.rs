@@ -210,8 +210,13 @@ impl Put for Duration {
 }
 
 impl<const N: usize> Put for [f64; N] {
+    /// Null where one of them is no number: whoever reads them wants all or none.
     fn put(self, out: &mut Vec<u8>) {
-        list(out, self.into_iter());
+        if self.iter().all(|number| number.is_finite()) {
+            list(out, self.into_iter());
+        } else {
+            out.extend_from_slice(b"null");
+        }
     }
 }
 
@@ -257,6 +262,6 @@ mod tests {
             (put(f64::NAN), put(0.1 + 0.2), put(u64::MAX)),
             ("null".into(), "0.30000000000000004".into(), "18446744073709551615".into())
         );
-        assert_eq!(put([1.0, 0.5]), "[1.0,0.5]");
+        assert_eq!((put([1.0, 0.5]), put([1.0, f64::INFINITY])), ("[1.0,0.5]".into(), "null".into()));
     }
 }

@@ -105,9 +105,11 @@ impl Ledger {
     pub fn settled(&self, settlement: &Settlement) {
         let found_by = FoundBy { key: block::key(&settlement.request_id), at_ms: settlement.settled_ms() };
         let is_taken = TEXT.with_borrow_mut(|text| {
+            // What a panic has left.
             text.clear();
             self.write(text, settlement);
             let is_taken = self.queue.push(text, found_by);
+            text.clear();
             text.shrink_to(TEXT_BYTES_KEPT);
             is_taken
         });
