@@ -1,14 +1,39 @@
 //! What every SQLite file of this crate has in common: the version of its tables in `user_version`, and how long another process
-//! is waited for.
+//! is waited for; and how a file is made.
 //!
-//! Journal modes and file modes are each store's own.
+//! Journal modes and the folders are each store's own.
 
+use std::fs::{OpenOptions, Permissions, metadata, set_permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// How long another process's write is waited for.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Its owner reads and writes it, and nobody else.
+const MODE: u32 = 0o600;
+
+/// Makes a file where there is none, for its owner alone, before SQLite opens it: that would let others read it, and gives its log the mode
+/// of the file.
+///
+/// One that is there is not opened: with whatever descriptor a process closes a file, all locks are gone that it has on it, SQLite's too. The
+/// next process that closes the file would then take itself for the last one and remove the log, which this one goes on writing to.
+///
+/// # Errors
+/// Where it cannot be made, or is somebody else's.
+pub(crate) fn make(path: &Path) -> std::io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(MODE).open(path) {
+        // Closed at once, before SQLite has a lock.
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && metadata(path)?.is_file() => {}
+        Err(error) => return Err(error),
+    }
+    set_permissions(path, Permissions::from_mode(MODE))
+}
 
 /// Brings the tables of one version up to the next.
 pub(crate) type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;

@@ -1,7 +1,7 @@
 //! The file of the label store: its tables, its version, how it is opened.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -40,8 +40,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, LabelError> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    // SQLite would make it readable for others, and gives its log the mode of the file.
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    sqlite::make(path)?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")?;

@@ -1,7 +1,7 @@
 //! The file of the ledger: its tables, its version, how it is opened.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,9 +83,7 @@ pub(super) fn open(path: &Path, is_synced: bool) -> Result<Connection, LedgerErr
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    // SQLite would make it readable for others, and gives its log the mode of the file.
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
+    sqlite::make(path)?;
     let mut connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     // The first holds only before the second.

@@ -1,7 +1,7 @@
 //! The file of the outbox: its tables, its version, how it is opened.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, Permissions, set_permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -65,13 +65,7 @@ pub(super) fn open(folder: &Path, file: &Path) -> Result<Connection, OutboxError
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     // One that was there already may be open to others; this fails for one that is somebody else's.
     set_permissions(folder, Permissions::from_mode(0o700))?;
-    // SQLite would make it readable for others, and gives its journal the mode of the file.
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(file)?
-        .set_permissions(Permissions::from_mode(0o600))?;
+    sqlite::make(file)?;
     let mut connection = connect(file)?;
     if std::fs::metadata(file)?.len() == 0 {
         connection.execute_batch(PRAGMA_NEW)?;

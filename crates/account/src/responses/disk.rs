@@ -3,8 +3,8 @@
 //! Not the answers of a moment before a crash, but every one that was written, whole. What makes room in memory stays here until it is
 //! too old or this is too much as well.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, Permissions, set_permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -284,9 +284,7 @@ fn connect(path: &Path) -> Result<Connection, ResponseError> {
         // One that was there already may be open to others; this fails for one that is somebody else's.
         set_permissions(folder, Permissions::from_mode(0o700))?;
     }
-    // SQLite would make it readable for others, and gives its log the mode of the file.
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
+    sqlite::make(path)?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
     connection.execute_batch(PRAGMAS)?;

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use account::ledger::Filter;
+use rustix::fs::FlockOperation;
 use testkit::{Gateway, ScriptedUpstream};
 
-use crate::support::{chat, cloud_config, hello, hello_stream, ledger_of};
+use super::receipt;
+use crate::support::{Reply, chat, cloud_config, hello, hello_stream, ledger_of};
 
 /// `ledger.flush_ms`.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -62,6 +64,23 @@ async fn a_kill_under_load_loses_nothing_older_than_the_window() {
             answered.iter().filter(|(id, _)| !recorded.contains(id.as_str())).map(|(_, at)| killed - *at).max();
         println!("kill {kill}: {} answered, {} recorded, oldest that is lost {newest:?}", answered.len(), rows.len());
         before = verified.head.seq;
+    }
+}
+
+/// Without its locks any program that looks at a file and closes it takes itself for the last to use it, and removes the log that the
+/// gateway goes on writing to: Debian's `sqlite3`, or Python. SQLite of 2026 is more careful, so that it is not asked here.
+#[tokio::test]
+async fn a_gateway_holds_the_locks_of_its_files() {
+    let upstream = ScriptedUpstream::start().await;
+    let extra = "ledger: {flush_ms: 1}\ncache: {persist: true}\nlearning: {enabled: true}";
+    let gateway = Gateway::start(&cloud_config(&[&upstream], extra)).await;
+    let id = Reply::of(chat(&gateway, &hello())).await.header("x-request-id").to_owned();
+    // Also beside who has read it.
+    assert_eq!(receipt(&gateway, &id).await.status, 200);
+    for file in ["ledger/ledger.sqlite3", "cache/responses.sqlite3", "learning/labels.sqlite3"] {
+        let other = std::fs::File::options().write(true).open(gateway.home().join(file)).unwrap();
+        let locked = rustix::fs::fcntl_lock(&other, FlockOperation::NonBlockingLockExclusive);
+        assert!(locked.is_err(), "{file} is nobody's");
     }
 }
 
