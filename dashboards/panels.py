@@ -67,6 +67,7 @@ def over_range(metric, where=""):
 FAILED = 'outcome=~"no_target|targets_failed|interrupted|gateway_failed"'
 ANSWERED = 'outcome="answered"'
 REQUESTS = "tidegate_requests_total"
+STAYED = "tidegate_stayed_answers_total"
 CACHE = "tidegate_cache_requests_total"
 LEDGER = "tidegate_ledger_records_total"
 TRACES = "tidegate_trace_exchanges_total"
@@ -76,8 +77,8 @@ OVERVIEW = ("overview", "Tidegate: overview", "Traffic, success, times, where an
         number("Requests", "reqps", rate(REQUESTS)),
         number("Success", "percentunit", share(rate(REQUESTS, ANSWERED), rate(REQUESTS, 'outcome=~"answered|no_target|targets_failed|interrupted|gateway_failed"')),
                about="Answers as a share of answers and failures. Mistakes of callers and callers that left are neither."),
-        number("Stayed on the device", "percentunit", share(over_range(REQUESTS, 'outcome="answered", locality="device"'), over_range(REQUESTS, ANSWERED)),
-               about="Share of the answers in this time range that were made on the device."),
+        number("Stayed on the device", "percentunit", share(over_range(STAYED), over_range(REQUESTS, ANSWERED)),
+               about="Share of the answers in this time range for which nothing was sent off the device: made on it, or given again."),
         number("Cost", "currencyUSD", over_range("tidegate_cost_usd_total"), about="Of every attempt in this time range whose price is known, hedges and failed ones included."),
         number("Cost avoided", "currencyUSD", f"{over_range('tidegate_cost_avoided_usd_total')} - ({over_range('tidegate_cost_excess_usd_total')} or vector(0))",
                about="What the policy's reference target would have charged for the answers of this time range, less what they cost."),
@@ -102,7 +103,7 @@ OVERVIEW = ("overview", "Tidegate: overview", "Traffic, success, times, where an
         lines("Tokens", "short", (rate("tidegate_input_tokens_total", by="locality"), "in, {{locality}}"), (rate("tidegate_output_tokens_total", by="locality"), "out, {{locality}}")),
     ]),
     ("Where and for how much", [
-        lines("Answers that stayed on the device", "percentunit", (share(rate(REQUESTS, 'outcome="answered", locality="device"'), rate(REQUESTS, ANSWERED)), "share"), most=1, width=6),
+        lines("Answers that stayed on the device", "percentunit", (share(rate(STAYED), rate(REQUESTS, ANSWERED)), "share"), most=1, width=6),
         lines("Cost an hour", "currencyUSD", (f"3600 * {rate('tidegate_cost_usd_total', by='target')}", "{{target}}"), stack=True, width=6),
         lines("Cost an hour, by what for", "currencyUSD", (f"3600 * {rate('tidegate_cost_usd_total', by='purpose')}", "{{purpose}}"), stack=True, width=6),
         lines("Cost avoided an hour", "currencyUSD", (f"3600 * {rate('tidegate_cost_avoided_usd_total', by='target')}", "{{target}}"), stack=True, width=6),

@@ -328,6 +328,12 @@ impl Settlement {
         away.map(|attempt| attempt.sent_bytes).sum()
     }
 
+    /// Whether it is an answer for which nothing of the request left this device: made on it alone, or given again.
+    #[must_use]
+    pub fn has_stayed(&self) -> bool {
+        self.outcome == RequestOutcome::Answered && self.left_device_bytes() == 0 && !self.left_with_another
+    }
+
     /// From the first content to the end by the tokens that follow the first, of a streamed answer that is whole.
     #[must_use]
     pub fn time_per_output_token(&self) -> Option<Duration> {

@@ -11,7 +11,7 @@ pub struct Summary {
     pub requests: u64,
     /// Of them, answered.
     pub answered: u64,
-    /// Of them, answered on the device or without asking anybody.
+    /// Of these, those of which nothing left the device: answered on it alone, or with an answer given before.
     pub stayed: u64,
     /// By how they ended.
     pub outcomes: BTreeMap<String, u64>,
@@ -42,6 +42,8 @@ pub struct TargetSummary {
     pub requests: u64,
     /// Of them, whole.
     pub answered: u64,
+    /// Of them, those with an answer that it gave before, or to another caller: they are in none of the numbers below.
+    pub again: u64,
     /// Tokens of prompts and answers.
     pub tokens: (u64, u64),
     /// As far as known.
@@ -78,8 +80,7 @@ impl Summary {
             return;
         }
         let is_answered = outcome == "answered";
-        let is_cached = matches!(&*figures.cache, "hit" | "coalesced");
-        let has_stayed = is_answered && (is_cached || figures.locality.as_deref() == Some("device"));
+        let has_stayed = is_answered && !figures.has_left();
         self.requests += 1;
         self.answered += u64::from(is_answered);
         self.stayed += u64::from(has_stayed);
@@ -112,6 +113,10 @@ impl TargetSummary {
     fn add(&mut self, figures: &Figures<'_>, is_answered: bool) {
         self.requests += 1;
         self.answered += u64::from(is_answered);
+        if figures.is_given_again() {
+            self.again += 1;
+            return;
+        }
         self.cost_usd += figures.cost_usd.unwrap_or_default();
         if let Some(tokens) = figures.tokens {
             let (input, output) = self.tokens;

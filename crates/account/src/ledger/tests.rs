@@ -342,16 +342,25 @@ fn a_summary_adds_up_what_is_known_and_counts_what_is_not() {
     let compared = Settlement { kind: ExchangeKind::Comparison, ..settlement(7) };
     let nobody = Settlement { outcome: RequestOutcome::NoTarget, target: None, attempts: vec![], ..settlement(8) };
     let nobody = Settlement { cost_usd: None, cost_avoided_usd: None, tokens: None, ..nobody };
-    written(&folder, [local(1), local(2), settlement(3), unknown, hit, hedged, compared, nobody]);
+    // Of these two something has left: one was sent elsewhere before, and one shares the answer to what was.
+    let after = Settlement { target: Some((id("local/small"), Locality::Device)), ..settlement(9) };
+    let after = Settlement { cost_usd: Some(0.0), cost_avoided_usd: Some(0.0), ..after };
+    let shared = Settlement { cache: CacheUse::Coalesced, left_with_another: true, attempts: vec![], ..settlement(10) };
+    let shared = Settlement { cost_usd: Some(0.0), ..shared };
+    written(&folder, [local(1), local(2), settlement(3), unknown, hit, hedged, compared, nobody, after, shared]);
     let summary = folder.reader().summary(&Filter::default()).unwrap();
-    assert_eq!((summary.requests, summary.answered, summary.stayed), (7, 6, 3));
-    assert_eq!(summary.stayed_share(), Some(0.5));
-    assert_eq!((summary.cost_unknown, summary.cost_avoided_known), (1, 5));
+    assert_eq!((summary.requests, summary.answered, summary.stayed), (9, 8, 3));
+    assert_eq!(summary.stayed_share(), Some(0.375));
+    assert_eq!((summary.cost_unknown, summary.cost_avoided_known), (1, 7));
     assert!((summary.cost_usd - 0.0008).abs() < 1e-12, "{}", summary.cost_usd);
     assert_eq!((summary.lost_hedges_usd, summary.comparisons), (0.01, (1, 0.0004)));
     let small = &summary.targets["local/small"];
-    assert_eq!((small.requests, small.tokens, small.ttft_ms.len()), (2, (200, 60), 2));
-    assert_eq!(small.duration_ms, [101.0, 102.0]);
+    assert_eq!((small.requests, small.again, small.tokens, small.ttft_ms.len()), (3, 0, (300, 90), 3));
+    assert_eq!(small.duration_ms, [101.0, 102.0, 109.0]);
+    // Two that it was not asked for say nothing of how fast it is.
+    let large = &summary.targets["cloud/large"];
+    assert_eq!((large.requests, large.answered, large.again, large.tokens), (5, 5, 2, (300, 90)));
+    assert_eq!(large.duration_ms, [103.0, 104.0, 106.0]);
     assert_eq!(folder.reader().spent("comparison", BEGUN_MS).unwrap(), Spent { count: 1, usd: 0.0004 });
 }
 

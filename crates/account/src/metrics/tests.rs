@@ -180,6 +180,23 @@ fn what_was_decided_and_what_left_is_counted_by_class() {
     }
 }
 
+/// Of a request that was answered on the device after it had been sent elsewhere, or whose text left for another caller, something left.
+#[test]
+fn what_stayed_is_what_nothing_of_left() {
+    let metrics = metrics();
+    let of = |attempts, left_with_another, outcome| {
+        metrics.settle(&Settlement { attempts, left_with_another, ..settled(outcome) });
+    };
+    let (cloud, local) = (attempt("cloud/a", Outcome::Status(500)), attempt("local/small", Outcome::Answered));
+    let sent = |sent_bytes| AttemptMade { sent_bytes, ..cloud.clone() };
+    of(vec![local.clone()], false, RequestOutcome::Answered);
+    of(vec![sent(0), local.clone()], false, RequestOutcome::Answered);
+    of(vec![sent(9), local.clone()], false, RequestOutcome::Answered);
+    of(vec![], true, RequestOutcome::Answered);
+    of(vec![local], false, RequestOutcome::CallerGone);
+    assert!(rendered(&metrics).contains("tidegate_stayed_answers_total 2\n"));
+}
+
 #[test]
 fn a_comparison_is_no_request_but_its_attempts_count() {
     let metrics = metrics();
@@ -235,7 +252,9 @@ fn what_the_cache_had_to_do_with_it_is_counted_and_a_hit_says_nothing_of_its_tar
         r#"tidegate_cache_disk_writes_total{result="failed"} 7"#,
         "tidegate_cache_sharing_callers 4",
         r#"tidegate_requests_total{locality="device",outcome="answered",target="local/small"} 6"#,
-        r#"tidegate_request_duration_seconds_count{locality="device",stream="true",target="local/small"} 5"#,
+        r#"tidegate_request_duration_seconds_count{locality="device",stream="true",target="local/small"} 4"#,
+        r#"tidegate_time_to_first_token_seconds_count{locality="device",target="local/small"} 4"#,
+        "tidegate_stayed_answers_total 6",
     ] {
         assert!(text.contains(line), "missing {line} in\n{text}");
     }

@@ -6,7 +6,7 @@ use super::family::{Counts, Gauges, Histograms, Registering, Sums, Value};
 use super::labels::{LOCALITY, OUTCOME, REQUEST_OUTCOME, STREAM, TARGET, closed};
 use super::row::{Area, Kind, Label, NONE, Row, Source, Unit};
 use super::{Metrics, buckets};
-use crate::{AttemptMade, CacheUse, ExchangeKind, Settlement};
+use crate::{AttemptMade, ExchangeKind, Settlement};
 
 /// What an attempt was paid for: its answer, losing against another one, a kept request, a comparison.
 const PURPOSE: Label = closed!("purpose": "answer", "hedge_lost", "outbox", "comparison");
@@ -20,6 +20,13 @@ static REQUESTS: Row = Row {
     labels: &[TARGET, LOCALITY, REQUEST_OUTCOME],
     help: "Chat completions finished, by the target that answered (none: nobody did).",
 };
+static STAYED: Row = Row {
+    name: "tidegate_stayed_answers_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Requests answered of which nothing was sent off this device: by a target on it, or with an answer given before; not where a caller shared the answer to another one's request, which was.",
+};
 static IN_FLIGHT: Row = Row {
     name: "tidegate_in_flight_requests",
     kind: Kind::Gauge,
@@ -32,21 +39,21 @@ static DURATION: Row = Row {
     kind: Kind::Histogram(buckets::DURATIONS),
     unit: Unit::Seconds,
     labels: &[TARGET, LOCALITY, STREAM],
-    help: "From the start of the request to the end of the answer; without answers that are given again.",
+    help: "From the start of the request to the end of the answer; without answers that are given again or shared.",
 };
 static TIME_TO_FIRST_TOKEN: Row = Row {
     name: "tidegate_time_to_first_token_seconds",
     kind: Kind::Histogram(buckets::WAITS),
     unit: Unit::Seconds,
     labels: &[TARGET, LOCALITY],
-    help: "From the start of the request to the first content of a stream.",
+    help: "From the start of the request to the first content of a stream; without answers that are given again or shared.",
 };
 static TIME_PER_OUTPUT_TOKEN: Row = Row {
     name: "tidegate_time_per_output_token_seconds",
     kind: Kind::Histogram(buckets::STEPS),
     unit: Unit::Seconds,
     labels: &[TARGET, LOCALITY],
-    help: "Of a whole streamed answer, from its first content to its end by the tokens that follow the first.",
+    help: "Of a whole streamed answer, from its first content to its end by the tokens that follow the first; without answers that are given again or shared.",
 };
 static ATTEMPTS: Row = Row {
     name: "tidegate_attempts_total",
@@ -130,6 +137,7 @@ pub(super) const AREA: Area = Area {
     title: "Requests",
     rows: &[
         &REQUESTS,
+        &STAYED,
         &IN_FLIGHT,
         &DURATION,
         &TIME_TO_FIRST_TOKEN,
@@ -150,6 +158,7 @@ pub(super) const AREA: Area = Area {
 
 pub(super) struct Families {
     requests: Counts,
+    stayed: Counts,
     in_flight: Gauges,
     duration: Histograms,
     time_to_first_token: Histograms,
@@ -171,6 +180,7 @@ impl Families {
     pub(super) fn register(of: &Registering<'_>) -> prometheus::Result<Self> {
         Ok(Self {
             requests: of.family(&REQUESTS)?,
+            stayed: of.family(&STAYED)?,
             in_flight: of.family(&IN_FLIGHT)?,
             duration: of.family(&DURATION)?,
             time_to_first_token: of.family(&TIME_TO_FIRST_TOKEN)?,
@@ -214,16 +224,19 @@ impl Metrics {
         let traffic = &self.0.traffic;
         let stream = if settlement.stream { "true" } else { "false" };
         traffic.requests.of([target, locality, settlement.outcome.as_str().into()]).inc();
+        if settlement.has_stayed() {
+            traffic.stayed.of([]).inc();
+        }
         self.cache_used(settlement.cache);
-        // An answer that is given again says nothing of how fast its target is.
-        if settlement.cache != CacheUse::Hit {
+        // One that is given again says nothing of how fast its target is, nor does one that a caller came to when it had begun.
+        if !settlement.cache.is_free() {
             traffic.duration.of([target, locality, stream.into()]).observe(settlement.duration.as_secs_f64());
-        }
-        if let Some(time) = settlement.time_to_first_token {
-            traffic.time_to_first_token.of([target, locality]).observe(time.as_secs_f64());
-        }
-        if let Some(step) = settlement.time_per_output_token() {
-            traffic.time_per_output_token.of([target, locality]).observe(step.as_secs_f64());
+            if let Some(time) = settlement.time_to_first_token {
+                traffic.time_to_first_token.of([target, locality]).observe(time.as_secs_f64());
+            }
+            if let Some(step) = settlement.time_per_output_token() {
+                traffic.time_per_output_token.of([target, locality]).observe(step.as_secs_f64());
+            }
         }
         match settlement.cost_avoided_usd {
             Some(usd) if usd >= 0.0 => traffic.avoided.of([target]).inc_by(usd),

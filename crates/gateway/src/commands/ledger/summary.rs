@@ -21,7 +21,11 @@ pub(super) fn print(summary: &Summary, as_json: bool) -> anyhow::Result<()> {
     let outcomes: Vec<_> = summary.outcomes.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
     say!("outcomes        {}", outcomes.join(", "));
     let share = summary.stayed_share().map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
-    say!("stayed          {} of {} answers ({share}) on the device", summary.stayed, summary.answered);
+    say!(
+        "stayed          {} of {} answers ({share}): nothing of their requests left the device",
+        summary.stayed,
+        summary.answered
+    );
     let unknown = match summary.cost_unknown {
         0 => String::new(),
         count => format!(", and {count} answers of unknown cost"),
@@ -42,7 +46,10 @@ pub(super) fn print(summary: &Summary, as_json: bool) -> anyhow::Result<()> {
     }
     let width = summary.targets.keys().map(String::len).max().unwrap_or(0).max(6);
     let ttft = "ttft p50, p95 ms";
-    let header = format!("{:width$}  {:>8}  {:>8}  {:>10}  {:>10}", "target", "requests", "answered", "in", "out");
+    let header = format!(
+        "{:width$}  {:>8}  {:>8}  {:>8}  {:>10}  {:>10}",
+        "target", "requests", "answered", "again", "in", "out"
+    );
     say!("\n{header}  {:>10}  {ttft:>18}  {:>20}", "cost $", "duration p50, p95 ms");
     for (target, of) in &summary.targets {
         let both = |values: &[f64]| match (quantile(values, 0.5), quantile(values, 0.95)) {
@@ -50,9 +57,12 @@ pub(super) fn print(summary: &Summary, as_json: bool) -> anyhow::Result<()> {
             _ => "-".to_owned(),
         };
         let (input, output) = of.tokens;
-        let counts = format!("{:>8}  {:>8}  {input:>10}  {output:>10}", of.requests, of.answered);
+        let counts = format!("{:>8}  {:>8}  {:>8}  {input:>10}  {output:>10}", of.requests, of.answered, of.again);
         let (ttft, duration) = (both(&of.ttft_ms), both(&of.duration_ms));
         say!("{target:width$}  {counts}  {:>10.6}  {ttft:>18}  {duration:>20}", of.cost_usd);
+    }
+    if summary.targets.values().any(|of| of.again > 0) {
+        say!("again: answers given before, or to another caller; in none of the columns behind");
     }
     Ok(())
 }
@@ -60,7 +70,7 @@ pub(super) fn print(summary: &Summary, as_json: bool) -> anyhow::Result<()> {
 fn to_json(summary: &Summary) -> Value {
     let targets = summary.targets.iter().map(|(target, of)| {
         let of = json!({
-            "requests": of.requests, "answered": of.answered, "input_tokens": of.tokens.0, "output_tokens": of.tokens.1,
+            "requests": of.requests, "answered": of.answered, "given_again": of.again, "input_tokens": of.tokens.0, "output_tokens": of.tokens.1,
             "cost_usd": of.cost_usd,
             "ttft_ms": {"p50": quantile(&of.ttft_ms, 0.5), "p95": quantile(&of.ttft_ms, 0.95)},
             "duration_ms": {"p50": quantile(&of.duration_ms, 0.5), "p95": quantile(&of.duration_ms, 0.95)},
