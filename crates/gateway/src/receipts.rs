@@ -11,6 +11,7 @@ use std::time::Duration;
 use account::ledger::{Ledger, LedgerError, LedgerReader, Receipt, Record, RecordedTokens, Row};
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use pingora_core::protocols::http::ServerSession;
 use serde_json::{Value, json};
 use tracing::error;
@@ -40,7 +41,9 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, 
         let method = header.method.clone();
         return reply::refuse_method(session, request_id, &method, "GET").await;
     }
-    let wanted = header.uri.path().strip_prefix(PREFIX).unwrap_or_default().to_owned();
+    // Callers' ids may hold a colon, which many programs escape.
+    let wanted = percent_decode_str(header.uri.path().strip_prefix(PREFIX).unwrap_or_default());
+    let wanted = wanted.decode_utf8_lossy().into_owned();
     let found = match intake::check_host(header) {
         Ok(()) => find(gateway, wanted).await,
         Err(error) => Err(error),

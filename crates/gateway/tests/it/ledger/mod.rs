@@ -116,10 +116,11 @@ async fn ids_that_are_not_known_or_come_again_are_told_apart() {
     let unknown = receipt(&gateway, "req_0").await;
     assert_eq!((unknown.status, unknown.error("code").as_str()), (404, "receipt_not_found"), "{}", unknown.text);
     for _ in 0..2 {
-        let reply = Reply::of(chat(&gateway, &hello()).header("x-request-id", "mine")).await;
+        let reply = Reply::of(chat(&gateway, &hello()).header("x-request-id", "mine:1")).await;
         assert_eq!(reply.status, 200);
     }
-    let found = receipt(&gateway, "mine").await.json();
+    let found = receipt(&gateway, "mine:1").await.json();
+    assert_eq!(receipt(&gateway, "mine%3A1").await.json(), found);
     assert_eq!(found["earlier"].as_array().unwrap().len(), 1, "{found}");
     assert!(found["ledger"]["seq"].as_u64() > found["earlier"][0]["ledger"]["seq"].as_u64());
     let put = Reply::of(http_client().put(gateway.url("/v1/receipts/mine"))).await;
