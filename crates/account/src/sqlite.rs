@@ -29,8 +29,9 @@ pub(crate) fn make(path: &Path) -> std::io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(MODE).open(path) {
         // Closed at once, before SQLite has a lock.
         Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && metadata(path)?.is_file() => {}
-        Err(error) => return Err(error),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        Err(_) if metadata(path)?.is_file() => {}
+        Err(_) => return Err(std::io::Error::other(format!("{} is no file", path.display()))),
     }
     set_permissions(path, Permissions::from_mode(MODE))
 }

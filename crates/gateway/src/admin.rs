@@ -101,8 +101,8 @@ async fn show(gateway: &Gateway) {
     if let Some(learning) = &gateway.learning {
         gateway.metrics.show_labels(learning.store().counts());
     }
-    if let Ok(recording) = &gateway.recording {
-        gateway.metrics.show_ledger(&recording.health());
+    if let Some(health) = gateway.ledger_health() {
+        gateway.metrics.show_ledger(&health);
     }
     if let Some(traces) = &gateway.traces {
         let TraceHealth { waiting, failure, counts } = traces.health();

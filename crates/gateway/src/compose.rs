@@ -29,7 +29,7 @@ use crate::learning::Learning;
 use crate::outbox::Outbox;
 use crate::policies::{Context as PolicyContext, Policies};
 use crate::recall::Recall;
-use crate::recording::Recording;
+use crate::recording::{NoRecording, Recording};
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
 use crate::trace;
@@ -246,9 +246,9 @@ fn learning(config: &Config, home: &Path) -> Option<Learning> {
 ///
 /// # Errors
 /// Where the operator demands a ledger and there is none.
-async fn recording(config: &Config, home: &Path) -> anyhow::Result<Result<Recording, String>> {
+async fn recording(config: &Config, home: &Path) -> anyhow::Result<Result<Recording, NoRecording>> {
     if !config.ledger.enabled {
-        return Ok(Err("ledger.enabled is false in the configuration".to_owned()));
+        return Ok(Err(NoRecording::off("ledger.enabled is false in the configuration")));
     }
     let (ledger, home) = (config.ledger, home.to_owned());
     match tokio::task::spawn_blocking(move || Recording::open(ledger, &home)).await? {
@@ -256,7 +256,7 @@ async fn recording(config: &Config, home: &Path) -> anyhow::Result<Result<Record
         Err(error) if ledger.required => Err(error).context("ledger.required is true"),
         Err(error) => {
             warn!(error = %error, "requests are not recorded");
-            Ok(Err(error.to_string()))
+            Ok(Err(NoRecording::failed(&error)))
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use account::Metrics;
+use account::ledger::LedgerHealth;
 use dispatch::Dispatcher;
 use policy::TargetId;
 use tokio::sync::{Semaphore, watch};
@@ -20,7 +21,7 @@ use crate::moment::LocalClock;
 use crate::outbox::Outbox;
 use crate::policies::{self, Context, Policies};
 use crate::recall::Recall;
-use crate::recording::Recording;
+use crate::recording::{NoRecording, Recording};
 use crate::signals::Signals;
 use crate::token_counts::TokenCounts;
 use crate::unix_time::now_s;
@@ -61,7 +62,7 @@ pub(crate) struct Gateway {
     /// `None` where no answer is given again.
     pub recall: Option<Arc<Recall>>,
     /// The ledger, or why there is none.
-    pub recording: Result<Recording, String>,
+    pub recording: Result<Recording, NoRecording>,
     /// `None` where no traces are exported.
     pub traces: Option<Exporter>,
     pub in_flight: Arc<Semaphore>,
@@ -115,7 +116,7 @@ impl Gateway {
             learning: None,
             outbox: Err("it was not opened".to_owned()),
             recall: None,
-            recording: Err("it was not opened".to_owned()),
+            recording: Err(NoRecording::off("it was not opened")),
             traces: None,
             in_flight,
             showing_metrics: tokio::sync::Mutex::default(),
@@ -138,6 +139,11 @@ impl Gateway {
         };
         let done = tokio::task::spawn_blocking(reload).await.map_err(|error| error.to_string())?;
         done.map_err(|errors| errors.to_string())
+    }
+
+    /// How the ledger fares; `None` where none is wanted.
+    pub(crate) fn ledger_health(&self) -> Option<LedgerHealth> {
+        self.recording.as_ref().map_or_else(NoRecording::health, |recording| Some(recording.health()))
     }
 
     /// Whether nothing may be answered now, as the operator demands that it is recorded and it could not be.

@@ -55,7 +55,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession, 
 }
 
 async fn find(gateway: &Gateway, wanted: String) -> Result<Bytes, Box<ApiError>> {
-    let recording = gateway.recording.as_ref().map_err(|why| Box::new(ApiError::no_receipts(why)))?;
+    let recording = gateway.recording.as_ref().map_err(|none| Box::new(ApiError::no_receipts(&none.reason)))?;
     let Ok(_permit) = recording.look_ups.acquire().await else { return Err(Box::new(ApiError::internal())) };
     let (ledger, path, id) = (Arc::clone(&recording.ledger), recording.path.clone(), wanted.clone());
     let mut found = look_up(&ledger, &path, &id).await;

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use account::Settlement;
-use account::ledger::{Ledger, LedgerError, LedgerHealth, LedgerReader, Spent};
+use account::ledger::{Ledger, LedgerCounts, LedgerError, LedgerHealth, LedgerReader, Spent};
 use tokio::sync::Semaphore;
 
 use crate::config::LedgerConfig;
@@ -56,5 +57,38 @@ impl Recording {
     /// When the ledger cannot be read.
     pub(crate) fn spent(&self, kind: &str, since_ms: u64) -> Result<Spent, LedgerError> {
         LedgerReader::open(&self.path)?.spent(kind, since_ms)
+    }
+}
+
+/// Why there is no ledger.
+pub(crate) struct NoRecording {
+    pub reason: String,
+    /// Whether the operator wants one.
+    is_wanted: bool,
+    /// What was not recorded for that.
+    lost: AtomicU64,
+}
+
+impl NoRecording {
+    /// The operator wants none, or it is not opened yet.
+    pub(crate) fn off(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), is_wanted: false, lost: AtomicU64::new(0) }
+    }
+
+    /// It cannot be opened.
+    pub(crate) fn failed(error: &LedgerError) -> Self {
+        Self { is_wanted: true, ..Self::off(&error.to_string()) }
+    }
+
+    /// Counts an exchange that is recorded nowhere.
+    pub(crate) fn settled(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// As of a ledger that cannot be written; `None` where none is wanted.
+    pub(crate) fn health(&self) -> Option<LedgerHealth> {
+        let counts = LedgerCounts { failed: self.lost.load(Ordering::Relaxed), ..LedgerCounts::default() };
+        let health = LedgerHealth { failure: Some(self.reason.clone()), counts, ..LedgerHealth::default() };
+        self.is_wanted.then_some(health)
     }
 }

@@ -241,8 +241,9 @@ impl Drop for Settling<'_> {
         if let (Some(trace), Some(exporter)) = (trace.take(), &self.gateway.traces) {
             trace.settled(exporter, settlement, spans);
         }
-        if let Ok(recording) = &self.gateway.recording {
-            recording.settled(settlement);
+        match &self.gateway.recording {
+            Ok(recording) => recording.settled(settlement),
+            Err(none) => none.settled(),
         }
         // Last, as a gateway that stops waits for this.
         self.gateway.metrics.leave();

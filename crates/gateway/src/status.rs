@@ -11,7 +11,6 @@ use policy::{BreakerCause, BreakerState, Connectivity, DropReason, Locality, Tar
 use serde::{Deserialize, Serialize};
 use traces::{Exporter, TraceHealth};
 
-use crate::config::LedgerConfig;
 use crate::fetch::Shown;
 use crate::gateway::Gateway;
 use crate::outbox::OutboxHealth;
@@ -260,17 +259,15 @@ impl ClassifierReadiness {
 
 impl LedgerReadiness {
     fn of(gateway: &Gateway) -> Self {
-        let LedgerConfig { enabled, required, .. } = gateway.config.ledger;
-        let recording = match &gateway.recording {
-            Ok(recording) => recording,
-            Err(reason) => {
-                let state = if enabled { "failing" } else { "off" }.to_owned();
-                return Self { state, required, reason: Some(reason.clone()), ..Self::default() };
-            }
+        let required = gateway.config.ledger.required;
+        let recording = gateway.recording.as_ref();
+        let Some(LedgerHealth { waiting, failure, counts, .. }) = gateway.ledger_health() else {
+            let reason = recording.err().map(|none| none.reason.clone());
+            return Self { state: "off".to_owned(), required, reason, ..Self::default() };
         };
-        let LedgerHealth { waiting, failure, counts, .. } = recording.health();
+        let is_ready = recording.is_ok_and(|recording| recording.ledger.can_write());
         Self {
-            state: if recording.ledger.can_write() { "ready" } else { "failing" }.to_owned(),
+            state: if is_ready { "ready" } else { "failing" }.to_owned(),
             required,
             waiting,
             written: counts.written,

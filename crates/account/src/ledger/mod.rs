@@ -48,10 +48,10 @@ pub use writer::{Ledger, LedgerCounts, LedgerHealth};
 pub enum LedgerError {
     /// SQLite's own words.
     #[error("the ledger: {0}")]
-    Sql(#[from] rusqlite::Error),
+    Sql(rusqlite::Error),
     /// The folder or file cannot be made.
     #[error("the ledger: {0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
     /// A record cannot be read.
     #[error("the ledger: record {seq} cannot be read: {reason}")]
     Record {
@@ -79,6 +79,19 @@ pub enum LedgerError {
         /// What is known.
         known: i64,
     },
+}
+
+// By hand, as what is said above says all of it: a source would be told once more.
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<std::io::Error> for LedgerError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// How much is kept, and how it is written.

@@ -18,7 +18,7 @@ static RECORDS: Row = Row {
     kind: Kind::Counter,
     unit: Unit::Count,
     labels: &[closed!("result": "written", "overflowed", "failed")],
-    help: "Settled exchanges, by what became of their record: written, overflowed (the queue was full), failed (lost at the end of the process).",
+    help: "Settled exchanges, by what became of their record: written, overflowed (the queue was full), failed (lost at the end of the process, or as the ledger could not be opened).",
 };
 static WAITING: Row = Row {
     name: "tidegate_ledger_waiting_records",

@@ -166,6 +166,31 @@ async fn a_ledger_that_cannot_be_written_is_told_and_harms_only_where_it_is_dema
     }
 }
 
+/// One that cannot even be opened is no reason not to answer, and every record that is missing for that is counted.
+#[tokio::test]
+async fn a_ledger_that_cannot_be_opened_is_told_and_what_it_loses_is_counted() {
+    let upstream = ScriptedUpstream::start().await;
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(file(home.path())).unwrap();
+    let config = cloud_config(&[&upstream], "");
+    let gateway = Gateway::builder(&config).home(home.path()).start().await;
+    for _ in 0..2 {
+        assert_eq!(Reply::of(chat(&gateway, &hello())).await.status, 200);
+    }
+    let status = status_when(&gateway, "counted", |status| status["ledger"]["lost"] == json!(2)).await;
+    assert_eq!((&status["ledger"]["state"], &status["ready"]), (&json!("failing"), &json!(true)), "{status}");
+    assert_eq!(gateway.metric("tidegate_ledger_up", &[]).await, Some(0.0));
+    assert_eq!(gateway.metric("tidegate_ledger_records_total", &[("result", "failed")]).await, Some(2.0));
+    assert_eq!(receipt(&gateway, "req_0").await.error("code"), "receipts_off");
+    let required = home.path().join("required.yaml");
+    std::fs::write(&required, config + "\nledger: {required: true}\n").unwrap();
+    let refused = tidegate(home.path(), &["up", "--config", required.to_str().unwrap()]);
+    let told = text(&refused);
+    assert!(!refused.status.success() && told.contains("ledger.required is true: the ledger: "), "{told}");
+    let reason = told.rsplit_once("the ledger: ").unwrap().1.trim();
+    assert_eq!(told.matches(reason).count(), 1, "{told}");
+}
+
 #[tokio::test]
 async fn commands_read_beside_a_gateway_and_without_one() {
     let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
