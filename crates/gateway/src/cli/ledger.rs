@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use account::ledger::Head;
+use account::{ExchangeKind, RequestOutcome};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::span::Since;
@@ -67,11 +69,11 @@ pub(crate) struct FilterArgs {
     /// Decided by this route
     #[arg(long, value_name = "ID")]
     pub route: Option<String>,
-    /// Ended so, such as answered, targets_failed, caller_gone
-    #[arg(long, value_name = "OUTCOME")]
+    /// Ended so
+    #[arg(long, value_name = "OUTCOME", value_parser = one_of(RequestOutcome::ALL.map(RequestOutcome::as_str)))]
     pub outcome: Option<String>,
-    /// Made for this: request, outbox, comparison
-    #[arg(long, value_name = "KIND")]
+    /// Made for this
+    #[arg(long, value_name = "KIND", value_parser = one_of(ExchangeKind::ALL.map(ExchangeKind::as_str)))]
     pub kind: Option<String>,
 }
 
@@ -104,6 +106,11 @@ pub(crate) struct ReplayArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// A misspelt word would find nothing, as if there were nothing.
+fn one_of<const N: usize>(words: [&'static str; N]) -> PossibleValuesParser {
+    PossibleValuesParser::new(words)
 }
 
 fn head(text: &str) -> Result<Head, String> {

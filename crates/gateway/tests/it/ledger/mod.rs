@@ -191,6 +191,15 @@ async fn a_ledger_that_cannot_be_opened_is_told_and_what_it_loses_is_counted() {
     assert_eq!(told.matches(reason).count(), 1, "{told}");
 }
 
+/// What stands in `--outcome` and `--kind` is a word that there is.
+#[test]
+fn a_word_that_no_record_has_is_refused() {
+    for (option, expected) in [("--outcome", "targets_failed"), ("--kind", "comparison")] {
+        let refused = Command::new(bin("tidegate")).args(["ledger", "query", option, "anwsered"]).output().unwrap();
+        assert!(!refused.status.success() && text(&refused).contains(expected), "{}", text(&refused));
+    }
+}
+
 #[tokio::test]
 async fn commands_read_beside_a_gateway_and_without_one() {
     let (a, b) = (ScriptedUpstream::start().await, ScriptedUpstream::start().await);
