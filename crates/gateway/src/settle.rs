@@ -253,3 +253,60 @@ impl Drop for Settling<'_> {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::Path;
+
+    use account::Metrics;
+    use account::ledger::{Filter, LedgerReader};
+    use dispatch::{Dispatcher, Network};
+
+    use super::*;
+    use crate::classifier::{self, Source};
+    use crate::config::Config;
+    use crate::gateway::Workers;
+    use crate::policies::{Context, Policies};
+    use crate::recording::Recording;
+    use crate::signals::Signals;
+    use crate::token_counts::TokenCounts;
+
+    const CONFIG: &str = "
+classifier: {enabled: false}
+targets: [{id: c/x, provider: openai, model: x, base_url: 'http://127.0.0.1:9/v1'}]
+";
+
+    /// One that has nobody to ask and records below `home`.
+    fn gateway(home: &Path) -> Gateway {
+        let config = Config::parse("t.yaml", CONFIG, &|_| None).unwrap();
+        let policies = Policies::load(config.policy.clone(), &Context::of(&config)).unwrap();
+        let source = Source { home: home.to_owned(), runtime: Err(String::new()), weights: Err(String::new()) };
+        let signals = Signals::new(classifier::reader(&config, &source, false), source, &config);
+        let network = Network::new(Vec::new(), config.network.limits, config.network.probe.clone(), None).unwrap();
+        let dispatcher = Dispatcher::new(Vec::new(), config.hedging, Arc::new(network));
+        let (metrics, recording) = (Metrics::new("0").unwrap(), Recording::open(config.ledger, home).unwrap());
+        let (workers, counts) = (Workers::default(), TokenCounts::default());
+        let mut gateway = Gateway::new(config, dispatcher, metrics, workers, policies, signals, counts);
+        gateway.recording = Ok(recording);
+        gateway
+    }
+
+    #[tokio::test]
+    async fn what_a_panic_ends_is_settled_once() {
+        let home = tempfile::tempdir().unwrap();
+        let gateway = gateway(home.path());
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            let mut settling = Settling::begin(&gateway, ExchangeKind::Request, "req_1", None);
+            settling.cached(CacheUse::Missed);
+            panic!("whatever serves it is wrong");
+        }));
+        assert!(served.is_err());
+        assert_eq!(gateway.metrics.in_flight(), 0);
+        let Ok(recording) = &gateway.recording else { panic!("it records") };
+        assert!(recording.ledger.flush());
+        let rows = LedgerReader::open(&recording.path).unwrap().rows(&Filter::default()).unwrap();
+        let records: Vec<_> = rows.iter().map(|row| (&*row.record.request_id, &*row.record.outcome)).collect();
+        assert_eq!(records, [("req_1", "gateway_failed")]);
+    }
+}
