@@ -427,6 +427,31 @@ fn what_cannot_be_written_waits_and_is_written_when_that_has_passed() {
     assert_eq!((folder.reader().head().unwrap().seq, folder.faults()), (2, vec![]));
 }
 
+/// SQLite would write to what nobody can read any more.
+#[test]
+fn a_file_that_was_removed_is_told_and_one_that_is_back_is_written() {
+    let folder = Folder::new();
+    let ledger = Ledger::open(&folder.file(), limits()).unwrap();
+    ledger.settled(&settlement(1));
+    assert!(ledger.flush());
+    let away = folder.0.path().join("away");
+    for put in [None, Some("another one")] {
+        std::fs::rename(folder.file(), &away).unwrap();
+        if let Some(text) = put {
+            std::fs::write(folder.file(), text).unwrap();
+        }
+        ledger.settled(&settlement(2));
+        assert!(!ledger.flush() && !ledger.can_write());
+        assert!(ledger.health().failure.is_some_and(|failure| failure.contains("was removed")), "{put:?}");
+        std::fs::rename(&away, folder.file()).unwrap();
+        while ledger.health().failure.is_some() {
+            std::thread::yield_now();
+        }
+    }
+    drop(ledger);
+    assert_eq!((folder.reader().head().unwrap().seq, folder.faults()), (3, vec![]));
+}
+
 #[test]
 fn several_gateways_may_write_to_one_file() {
     let folder = Folder::new();

@@ -1,13 +1,14 @@
 //! The thread that writes, and the handle by which it is told what.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, ffi};
 use tracing::{info, warn};
 
 use super::block::{self, FoundBy};
@@ -32,6 +33,10 @@ const TEXT_BYTES_KEPT: usize = 16 << 10;
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// One record in so many that are lost is told of in the log.
 const TELL_LOST_EVERY: u64 = 10_000;
+
+/// Why nothing is written where the file is another one.
+const MOVED: &str =
+    "its file was removed, or another one is in its place: a gateway that is started anew begins a new one";
 
 thread_local! {
     /// Where the thread makes its records, one after the other.
@@ -84,10 +89,12 @@ impl Ledger {
     /// [`LedgerError`] for a file that cannot be opened or is of a newer version.
     pub fn open(path: &Path, limits: LedgerLimits) -> Result<Self, LedgerError> {
         let connection = schema::open(path, limits.is_synced)?;
+        let file = (path.to_owned(), which(path)?);
         let (queue, counters) = (Arc::new(Queue::new(limits.queue_max)), Arc::new(Counters::default()));
         let shared = Arc::default();
         let mut writer = Writer {
             connection,
+            file,
             limits,
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
@@ -173,8 +180,15 @@ impl Drop for Ledger {
     }
 }
 
+/// Which file a path leads to: its device and number.
+fn which(path: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
 struct Writer {
     connection: Connection,
+    /// Where the file lies, and which one that is.
+    file: (PathBuf, (u64, u64)),
     limits: LedgerLimits,
     queue: Arc<Queue>,
     counters: Arc<Counters>,
@@ -224,6 +238,16 @@ impl Writer {
         }
     }
 
+    /// Whether the file that is open is still the one that others find: SQLite goes on writing to one that was removed, and nobody could read it.
+    fn is_there(&self) -> rusqlite::Result<()> {
+        let (path, opened) = &self.file;
+        if which(path).is_ok_and(|found| found == *opened) {
+            return Ok(());
+        }
+        let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
+        Err(rusqlite::Error::SqliteFailure(moved, Some(MOVED.to_owned())))
+    }
+
     /// Writes a batch, again and again until that succeeds, or once more when the process ends.
     fn write(&mut self, batch: &Batch) {
         let mut is_last = false;
@@ -254,6 +278,7 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        self.is_there()?;
         // From the begin on, as another process may write to the file too.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let Head { mut seq, mut hash } = head(&transaction)?;
