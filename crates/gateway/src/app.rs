@@ -7,6 +7,7 @@ use account::TurnedAway;
 use async_trait::async_trait;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
@@ -126,7 +127,8 @@ impl App {
                 reply::json(session, &request_id, StatusCode::OK, self.models().to_json()).await;
             }
             (path, &Method::GET) if path.starts_with(ONE_MODEL_PREFIX) => {
-                let id = &path[ONE_MODEL_PREFIX.len()..];
+                // Some clients escape the slash of an id.
+                let id = &percent_decode_str(&path[ONE_MODEL_PREFIX.len()..]).decode_utf8_lossy();
                 match self.models().one_to_json(id) {
                     Some(model) => reply::json(session, &request_id, StatusCode::OK, model).await,
                     None => reply::error(session, &request_id, &ApiError::model_not_found(id, self.ids())).await,

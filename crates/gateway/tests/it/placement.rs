@@ -173,8 +173,10 @@ async fn models_lists_auto_and_every_target() {
     let ids: Vec<_> = json["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["auto", "device/d", "cloud/a"]);
     assert_eq!((&json["object"], &json["data"][0]["object"]), (&json!("list"), &json!("model")));
-    let one = Reply::of(http_client().get(gateway.url("/v1/models/cloud/a"))).await;
-    assert_eq!((one.status, &one.json()), (200, &json["data"][2]));
+    for path in ["/v1/models/cloud/a", "/v1/models/cloud%2Fa"] {
+        let one = Reply::of(http_client().get(gateway.url(path))).await;
+        assert_eq!((one.status, &one.json()), (200, &json["data"][2]), "{path}");
+    }
     let none = Reply::of(http_client().get(gateway.url("/v1/models/cloud/none"))).await;
     assert_eq!((none.status, none.error("code").as_str()), (404, "model_not_found"));
 }

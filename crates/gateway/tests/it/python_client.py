@@ -19,6 +19,7 @@ def check(condition, what):
 
 ids = [model.id for model in client.models.list()]
 check(ids == ["auto", LOCAL, CLOUD], ids)
+check(client.models.retrieve(CLOUD).id == CLOUD, "the slash of an id may be escaped")
 
 # Greedy and without the prompt cache, so that the same request gives the same text.
 same = {"model": "auto", "messages": messages, "max_tokens": 16, "temperature": 0, "extra_body": {"cache_prompt": False}}

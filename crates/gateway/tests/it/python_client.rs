@@ -25,5 +25,5 @@ async fn the_official_openai_client_works() {
     let output = run.await.unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}\n{}", gateway.logs().join("\n"));
-    assert_eq!(out.trim().lines().last(), Some("9 checks passed"), "{out}");
+    assert_eq!(out.trim().lines().last(), Some("10 checks passed"), "{out}");
 }
