@@ -15,7 +15,7 @@ use super::chain::Hash;
 use super::retention::signed;
 
 /// Records in a block at most.
-pub(super) const RECORDS_MAX: usize = 256;
+pub(super) const RECORDS_MAX: usize = 128;
 /// Bytes of their texts at which a block is full.
 const BYTES_FULL: usize = 1 << 20;
 /// Milliseconds between records of a block at most, as it is removed for its age as a whole.

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::block::{self, BETWEEN, FoundBy, RECORDS_MAX};
 
-/// At so many the writer does not wait for more: they fill a block, and a longer run of the writer makes those who answer requests wait for a
-/// processor.
-const BATCH_ENOUGH: usize = RECORDS_MAX;
+/// At so many the writer does not wait for more: a longer run of it makes those who answer requests wait for a processor.
+const BATCH_ENOUGH: usize = 2 * RECORDS_MAX;
 /// Bytes of memory that a batch keeps for the next one.
 const KEPT_BYTES: usize = 1 << 20;
 

@@ -210,7 +210,7 @@ fn a_large_file_of_version_3_is_brought_up_in_its_own_room() {
 fn what_is_a_little_too_much_goes_also_where_that_is_less_than_a_block() {
     let folder = Folder::new();
     for n in 0..4 {
-        written_together(&folder, (0..200).map(|i| Settlement { begun_ms: BEGUN_MS + i, ..settlement(n * 200 + i) }));
+        written_together(&folder, (0..100).map(|i| Settlement { begun_ms: BEGUN_MS + i, ..settlement(n * 100 + i) }));
     }
     let (_, bytes) = folder.reader().size().unwrap();
     let ledger = Ledger::open(&folder.file(), LedgerLimits { bytes_max: bytes - 1, ..limits() }).unwrap();
@@ -218,5 +218,5 @@ fn what_is_a_little_too_much_goes_also_where_that_is_less_than_a_block() {
     assert!(ledger.flush());
     drop(ledger);
     let verified = folder.reader().verify(&[]).unwrap();
-    assert_eq!((verified.anchor.seq, verified.head.seq, verified.faults), (200, 801, vec![]));
+    assert_eq!((verified.anchor.seq, verified.head.seq, verified.faults), (100, 401, vec![]));
 }
