@@ -5,7 +5,8 @@ CARGO ?= cargo
 # pingora's zlib-ng is built with CMake; where there is none, a pinned wheel is used.
 export CMAKE ?= $(or $(shell command -v cmake),$(CACHE)/tools/cmake/data/bin/cmake)
 BIN = target/release/tidegate
-# How the gateway runs at work, where this compiler can read it: see profile/README.md.
+# How the gateway runs at work, where this compiler can read it: see profile/README.md. Flags of the user's own, by RUSTFLAGS or a target's
+# `rustflags`, stand in its stead.
 PROFILE = $(wildcard profile/rustc-$(word 2,$(shell $(or $(RUSTC),rustc) --version)).profdata)
 # The public sets that the classifier is trained and evaluated with; see training/README.md.
 DATA ?= ../shared/data
@@ -26,7 +27,7 @@ check: tools ## format, lints, licences, docs
 	scripts/check.sh
 
 build: tools ## the release binary
-	RUSTFLAGS="$(strip $(RUSTFLAGS) $(PROFILE:%=-Cprofile-use=$(CURDIR)/%))" $(CARGO) build --release --locked -p gateway
+	$(CARGO) build --release --locked -p gateway $(PROFILE:%=--config 'build.rustflags=["-Cprofile-use=$(CURDIR)/%"]')
 
 profile: tools ## profile/: what the release build is optimised by, from the benchmark
 	scripts/profile.sh
