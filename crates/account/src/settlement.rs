@@ -74,6 +74,12 @@ impl CacheUse {
     pub fn is_free(self) -> bool {
         matches!(self, Self::Hit | Self::Coalesced)
     }
+
+    /// The same of the word of a use, as it stands in a record; false for a word of another version.
+    #[must_use]
+    pub fn is_free_word(word: &str) -> bool {
+        Self::ALL.iter().any(|used| used.is_free() && used.as_str() == word)
+    }
 }
 
 /// How a request ended, seen by its caller. A closed list: it is a metric label.

@@ -1,5 +1,5 @@
 //! From a request to its signals: each message and each other field of the body is read once, and what was found is kept
-//! under the hash of its bytes, so that a growing conversation costs only what is new.
+//! under the name of the message or the hash of the fields, so that a growing conversation costs only what is new.
 //!
 //! What is kept holds no text. Something found across two messages, half in one and half in the other, is not found.
 

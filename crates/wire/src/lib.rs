@@ -28,3 +28,8 @@ pub use sse::{SseDecoder, SseError, SseEvent};
 pub use trace_context::{SpanId, TRACE_STATE_BYTES_MAX, TraceContext, TraceId};
 pub use upstream_error::{ErrorClass, UPSTREAM_BODY_BYTES_MAX, UPSTREAM_MESSAGE_BYTES_MAX, UpstreamError};
 pub use usage::Usage;
+
+/// Writes bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8], f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}

@@ -59,6 +59,6 @@ impl<'a> Figures<'a> {
 
     /// Whether its target was not asked for it.
     pub(super) fn is_given_again(&self) -> bool {
-        [CacheUse::Hit, CacheUse::Coalesced].iter().any(|free| free.as_str() == self.cache)
+        CacheUse::is_free_word(&self.cache)
     }
 }

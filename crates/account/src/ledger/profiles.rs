@@ -30,14 +30,12 @@ pub struct RecordedProfile {
 impl RecordedProfile {
     pub(super) fn of(profile: &TargetProfile) -> Self {
         let offers = profile.capabilities.named().into_iter().filter(|(_, offered)| *offered);
-        let price =
-            |price: Price| [price.input_usd_per_mtok, price.cached_input_usd_per_mtok, price.output_usd_per_mtok];
         Self {
             id: profile.id.as_str().to_owned(),
             locality: profile.locality.as_str().to_owned(),
             region: profile.region.clone(),
             tags: profile.tags.clone(),
-            price: profile.price.map(price),
+            price: profile.price.map(prices),
             context_tokens: profile.context_tokens,
             offers: offers.map(|(name, _)| name.to_owned()).collect(),
             quality: profile.quality,
@@ -70,6 +68,11 @@ impl RecordedProfile {
             ..TargetProfile::new(TargetId::new(&self.id).ok()?, Locality::parse(&self.locality).ok()?)
         })
     }
+}
+
+/// A price as three numbers: input, cached input and output, in US dollars per million tokens.
+pub(super) fn prices(price: Price) -> [f64; 3] {
+    [price.input_usd_per_mtok, price.cached_input_usd_per_mtok, price.output_usd_per_mtok]
 }
 
 /// A speed as four numbers.

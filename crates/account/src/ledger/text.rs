@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use policy::{Price, TargetFacts};
+use policy::TargetFacts;
 
 use super::facts::{self, BASE};
-use super::profiles::numbers;
+use super::profiles::{numbers, prices};
 use super::shared::Shared;
 use crate::{AttemptMade, Decided, Settlement, Tokens};
 
@@ -68,7 +68,7 @@ pub(super) fn write(out: &mut Vec<u8>, settlement: &Settlement, shared: &Shared)
     if let Some((target, charged)) = &settlement.reference {
         out.extend_from_slice(b",\"reference\":{\"target\":");
         Plain(target.as_str()).put(out);
-        member!(out, "price", *charged);
+        member!(out, "price", prices(*charged));
         out.push(b'}');
     }
     optional!(out, "cost_avoided_usd", settlement.cost_avoided_usd);
@@ -96,19 +96,14 @@ fn decision(out: &mut Vec<u8>, decided: &Decided, shared: &Shared) {
     out.extend_from_slice(b",\"facts\":");
     facts::write(out, facts);
     out.extend_from_slice(b",\"targets\":");
-    list(out, targets.iter().map(|target| Decidable { target, profile: shared.name(&target.profile) }));
+    list(out, targets.iter().map(|target| (target, shared.name(&target.profile))));
     out.push(b'}');
 }
 
-/// A target with the name of its profile.
-struct Decidable<'a> {
-    target: &'a TargetFacts,
-    profile: &'a str,
-}
-
-impl Put for Decidable<'_> {
+impl Put for (&TargetFacts, &str) {
+    /// With the name of its profile.
     fn put(self, out: &mut Vec<u8>) {
-        let Self { target, profile } = self;
+        let (target, profile) = self;
         out.extend_from_slice(b"{\"profile\":");
         Plain(profile).put(out);
         member!(out, "state", Plain(target.state.as_str()));
@@ -130,7 +125,7 @@ impl Put for &AttemptMade {
         member!(out, "duration_ms", self.duration);
         optional!(out, "ttft_ms", self.time_to_first_token);
         optional!(out, "tokens", self.tokens);
-        optional!(out, "price", self.price);
+        optional!(out, "price", self.price.map(prices));
         optional!(out, "cost_usd", self.cost_usd);
         member!(out, "sent_bytes", self.sent_bytes);
         flag!(out, "hedge", self.is_hedge);
@@ -146,12 +141,6 @@ impl Put for Tokens {
         member!(out, "output", self.output);
         flag!(out, "estimated", self.is_estimated);
         out.push(b'}');
-    }
-}
-
-impl Put for Price {
-    fn put(self, out: &mut Vec<u8>) {
-        [self.input_usd_per_mtok, self.cached_input_usd_per_mtok, self.output_usd_per_mtok].put(out);
     }
 }
 

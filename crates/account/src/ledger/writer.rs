@@ -1,6 +1,6 @@
 //! The thread that writes, and the handle by which it is told what.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,8 +39,8 @@ const MOVED: &str =
     "its file was removed, or another one is in its place: a gateway that is started anew begins a new one";
 
 thread_local! {
-    /// Where the thread makes its records, one after the other.
-    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Memory in which the thread makes its records, one after the other.
+    static TEXT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// What was written and what was not, since the start.
@@ -111,15 +111,12 @@ impl Ledger {
     /// Makes the record of a settled exchange and hands it over without waiting; lost and counted where the queue is full.
     pub fn settled(&self, settlement: &Settlement) {
         let found_by = FoundBy { key: block::key(&settlement.request_id), at_ms: settlement.settled_ms() };
-        let is_taken = TEXT.with_borrow_mut(|text| {
-            // What a panic has left.
-            text.clear();
-            self.write(text, settlement);
-            let is_taken = self.queue.push(text, found_by);
-            text.clear();
-            text.shrink_to(TEXT_BYTES_KEPT);
-            is_taken
-        });
+        let mut text = TEXT.take();
+        self.write(&mut text, settlement);
+        let is_taken = self.queue.push(&text, found_by);
+        text.clear();
+        text.shrink_to(TEXT_BYTES_KEPT);
+        TEXT.set(text);
         if !is_taken {
             let lost = self.counters.overflowed.fetch_add(1, Ordering::Relaxed);
             if lost.is_multiple_of(TELL_LOST_EVERY) {

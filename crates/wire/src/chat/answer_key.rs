@@ -9,6 +9,7 @@ use std::fmt;
 use blake3::Hasher;
 
 use super::request::ChatRequest;
+use crate::hex;
 use crate::json::{Cursor, Stop, unescape};
 
 /// Members that do not make the answer depend on anything outside the request.
@@ -66,7 +67,7 @@ impl AnswerKey {
 
 impl fmt::Debug for AnswerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex(&self.0, f)
     }
 }
 

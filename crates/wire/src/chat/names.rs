@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::request::ChatRequest;
+use crate::hex;
 
 /// Names made at either end of a request: of its first beginnings, so that a conversation is known however much is added to
 /// it at once, and of its last.
@@ -33,13 +34,13 @@ pub struct PrefixName([u8; PREFIX_BYTES]);
 
 impl fmt::Debug for MessageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex(&self.0, f)
     }
 }
 
 impl fmt::Debug for PrefixName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex(&self.0, f)
     }
 }
 

@@ -125,7 +125,7 @@ impl<'a> Case<'a> {
     }
 
     fn was_given_again(&self) -> bool {
-        [CacheUse::Hit, CacheUse::Coalesced].iter().any(|word| word.as_str() == self.record.cache)
+        CacheUse::is_free_word(&self.record.cache)
     }
 
     /// What the answer costs at its first target; nothing where nobody is asked, or nobody again.
